@@ -1,0 +1,420 @@
+#include "actors/supervisor/node_supervisor.hpp"
+
+#include "actors/supervisor/pipeline_record.hpp"
+#include "actors/supervisor/pipeline_supervisor.hpp"
+
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <charconv>
+#include <random>
+#include <set>
+
+namespace millrace::actors::supervisor {
+
+using json = nlohmann::ordered_json;
+using namespace std::chrono_literals;
+
+namespace {
+constexpr const char* pipeline_prefix = "pipeline/";
+std::string retired_prefix(const std::string& name) { return "retired/" + name + "/"; }
+
+/// The incarnation in the uid keeps a deleted pipeline's log apart from that of its next namesake.
+std::string new_uid(const std::string& name) {
+  std::random_device random;
+  char tail[24];
+  std::snprintf(tail, sizeof tail, "-%08x", static_cast<unsigned>(random()));
+  return name + tail;
+}
+} // namespace
+
+void node_state::start() {
+  auto listed = ctx->options.store->catalog().list(pipeline_prefix);
+  if (!listed) {
+    ctx->fatal(listed.error(), "node");
+    return self->quit(quit_reason(listed.error()));
+  }
+  for (const auto& stored : listed.value()) {
+    auto record = decode_record(stored.value);
+    const auto name = stored.key.substr(std::string_view(pipeline_prefix).size());
+    auto& e = pipelines[name];
+    e.mod_revision = stored.mod_revision;
+    if (!record) {
+      e.broken = "the catalog's record of " + name + " is damaged";
+      ctx->log("error", "node", e.broken);
+      continue;
+    }
+    e.uid = record->uid;
+    e.text = record->text;
+    e.file = record->file;
+    e.base_dir = record->base_dir;
+    e.revision = record->revision;
+    e.paused = record->paused;
+    auto parsed = ctx->options.parse(e.text, e.file, e.base_dir);
+    if (!parsed) {
+      e.broken = parsed.error().message;
+      ctx->log("error", "node", "pipeline " + name + " cannot start: " + e.broken);
+      continue;
+    }
+    e.spec = parsed.value();
+    spawn(e);
+  }
+  sweep();
+}
+
+/// A node that died between the two steps of a delete left a log that nobody owns.
+void node_state::sweep() {
+  auto parts = ctx->options.store->catalog().list("part/");
+  if (!parts) return;
+  std::set<std::string> orphans;
+  for (const auto& p : parts.value()) {
+    const auto rest = p.key.substr(5);
+    const auto uid = rest.substr(0, rest.rfind('/'));
+    if (std::none_of(pipelines.begin(), pipelines.end(), [&](const auto& kv) { return kv.second.uid == uid || kv.second.uid.empty(); })) orphans.insert(uid);
+  }
+  for (const auto& uid : orphans) {
+    ctx->log("info", "node", "dropping the log of deleted pipeline " + uid);
+    if (auto dropped = ctx->options.store->drop_pipeline(uid); !dropped) ctx->log("warn", "node", dropped.error().message);
+  }
+}
+
+std::vector<storage::log_id> node_state::retired(const std::string& name) const {
+  std::vector<storage::log_id> out;
+  auto listed = ctx->options.store->catalog().list(retired_prefix(name));
+  if (!listed) return out;
+  for (const auto& e : listed.value()) {
+    const auto text = e.key.substr(retired_prefix(name).size());
+    std::uint64_t id = 0;
+    std::from_chars(text.data(), text.data() + text.size(), id);
+    out.push_back({id});
+  }
+  return out;
+}
+
+void node_state::spawn(entry& e) {
+  auto pipeline_ctx = std::make_shared<pipeline_context>();
+  pipeline_ctx->node = ctx;
+  pipeline_ctx->spec = e.spec;
+  pipeline_ctx->uid = e.uid;
+  pipeline_ctx->revision = e.revision;
+  pipeline_ctx->retired = retired(e.spec->name);
+  e.actor = self->spawn<caf::monitored>(pipeline, pipeline_ctx, router, e.paused);
+}
+
+admin_reply node_state::store(const std::string& name, entry& e) {
+  auto& catalog = ctx->options.store->catalog();
+  const auto key = pipeline_prefix + name;
+  auto done = catalog.commit({{key, e.mod_revision}}, {{key, encode_record({name, e.uid, e.text, e.file, e.base_dir, e.revision, e.paused}), 0}});
+  if (!done) {
+    ctx->fatal(done.error(), "node");
+    return refused("unavailable", done.error().message);
+  }
+  e.mod_revision = done.value();
+  return document({{"pipeline", name}});
+}
+
+admin_reply node_state::apply(const admin_call& c) {
+  std::vector<storage::catalog_guard> guards;
+  std::vector<storage::catalog_write> writes;
+  struct change {
+    std::string name, what;
+    entry next;
+  };
+  std::vector<change> changes;
+  for (const auto& spec : c.specs) {
+    const auto it = pipelines.find(spec->name);
+    if (std::any_of(changes.begin(), changes.end(), [&](const change& x) { return x.name == spec->name; }))
+      return refused("invalid", "pipeline " + spec->name + " is in this apply twice");
+    change x{spec->name, "created", {}};
+    if (it != pipelines.end()) {
+      if (it->second.removing) return refused("conflict", "pipeline " + spec->name + " is being deleted");
+      x.next = it->second;
+      x.what = "updated";
+      if (x.next.spec) {
+        if (x.next.spec->source.type != spec->source.type)
+          return refused("refused", "pipeline " + spec->name + ": its log holds changes of a '" + x.next.spec->source.type + "' source; delete the pipeline to begin anew with '" + spec->source.type + "'");
+        if (x.next.spec->log.partitions != spec->log.partitions) return refused("refused", "pipeline " + spec->name + ": the number of partitions cannot change");
+      }
+      if (x.next.text == spec->text && x.next.base_dir == spec->base_dir && x.next.spec) x.what = "unchanged";
+      if (x.what == "updated") ++x.next.revision;
+    } else {
+      x.next.uid = new_uid(spec->name);
+    }
+    x.next.spec = spec;
+    x.next.text = spec->text;
+    x.next.file = spec->file;
+    x.next.base_dir = spec->base_dir;
+    x.next.broken.clear();
+    if (x.what != "unchanged") {
+      const auto key = pipeline_prefix + spec->name;
+      guards.push_back({key, x.next.mod_revision});
+      writes.push_back({key, encode_record({spec->name, x.next.uid, x.next.text, x.next.file, x.next.base_dir, x.next.revision, x.next.paused}), 0});
+    }
+    changes.push_back(std::move(x));
+  }
+  if (!writes.empty()) {
+    auto done = ctx->options.store->catalog().commit(guards, writes);
+    if (!done) {
+      ctx->fatal(done.error(), "node");
+      return refused("unavailable", done.error().message);
+    }
+    for (auto& x : changes)
+      if (x.what != "unchanged") x.next.mod_revision = done.value();
+  }
+  json out = json::array();
+  for (auto& x : changes) {
+    out.push_back({{"pipeline", x.name}, {"change", x.what}, {"revision", x.next.revision}});
+    auto& e = pipelines[x.name];
+    if (x.what == "unchanged") continue;
+    e = std::move(x.next);
+    if (!e.actor) {
+      spawn(e);
+    } else {
+      admin_call update;
+      update.specs.push_back(e.spec);
+      self->send(e.actor, update_atom::value, update, e.revision);
+    }
+    ctx->log("info", "node", "pipeline " + x.name + " " + x.what + ", revision " + std::to_string(e.revision));
+  }
+  return document(out);
+}
+
+caf::result<admin_reply> node_state::remove(const std::string& name) {
+  auto& e = pipelines.at(name);
+  if (e.removing) return refused("conflict", "pipeline " + name + " is being deleted already");
+  e.removing = true;
+  router->remove(name);
+  auto promise = self->make_response_promise<admin_reply>();
+  std::string log;
+  if (auto opened = ctx->options.store->opened(e.uid, 0)) log = std::to_string(opened->info().id.value);
+  auto finish = [this, name, promise, log]() mutable {
+    auto& e = pipelines.at(name);
+    auto& catalog = ctx->options.store->catalog();
+    std::vector<storage::catalog_write> writes{{pipeline_prefix + name, std::nullopt, 0}};
+    // The destination keeps rows and progress of this log: its id says later that they belong to nobody.
+    if (!log.empty()) writes.push_back({retired_prefix(name) + log, "", 0});
+    auto done = catalog.commit({{pipeline_prefix + name, e.mod_revision}}, writes);
+    if (!done) {
+      ctx->fatal(done.error(), "node");
+      e.removing = false;
+      promise.deliver(refused("unavailable", done.error().message));
+      return;
+    }
+    const auto uid = e.uid;
+    pipelines.erase(name);
+    if (auto dropped = ctx->options.store->drop_pipeline(uid); !dropped) ctx->log("warn", "node", dropped.error().message); // the next start sweeps
+    ctx->log("info", "node", "pipeline " + name + " deleted");
+    promise.deliver(document({{"pipeline", name}, {"deleted", true}}));
+  };
+  if (!e.actor) {
+    finish();
+    return promise;
+  }
+  auto actor = std::exchange(e.actor, nullptr);
+  self->request(actor, caf::infinite, drain_atom::value)
+    .then([finish](const simple_reply&) mutable { finish(); }, [finish](const caf::error&) mutable { finish(); });
+  return promise;
+}
+
+caf::result<admin_reply> node_state::forward(const admin_call& c, entry& e) {
+  if (!e.actor) return refused("unavailable", e.broken.empty() ? "the pipeline is stopping" : e.broken);
+  auto promise = self->make_response_promise<admin_reply>();
+  self->request(e.actor, caf::infinite, c)
+    .then([promise](const admin_reply& r) mutable { promise.deliver(r); },
+          [this, promise](const caf::error& err) mutable { promise.deliver(refused("unavailable", "the pipeline's supervisor ended: " + describe(err, self->system()))); });
+  return promise;
+}
+
+/// The same question to every pipeline; answers that are arrays are joined, readiness is combined.
+caf::result<admin_reply> node_state::collect(const admin_call& c) {
+  struct gathered {
+    std::uint32_t waiting = 1;
+    json list = json::array();
+  };
+  auto all = std::make_shared<gathered>();
+  auto promise = self->make_response_promise<admin_reply>();
+  auto arrived = [this, all, promise, what = c.what]() mutable {
+    if (--all->waiting > 0) return;
+    using method = admin_call::method;
+    if (what == method::ready) {
+      json reasons = json::array();
+      for (const auto& r : all->list)
+        for (const auto& why : r["reasons"]) reasons.push_back(why);
+      for (const auto& [name, e] : pipelines)
+        if (!e.broken.empty()) reasons.push_back(name + ": " + e.broken);
+      promise.deliver(document({{"ready", reasons.empty()}, {"reasons", reasons}}));
+      return;
+    }
+    if (what == method::actors) {
+      json out = json::array();
+      out.push_back({{"id", "node"}, {"role", "node"}, {"pipeline", ""}, {"load", ""}, {"state", "running"}, {"node", ctx->options.name}, {"mailbox_depth", self->mailbox().size()}, {"restarts", 0}, {"last_error", ""}, {"note", ""}});
+      for (auto& x : all->list) out.push_back(std::move(x));
+      promise.deliver(document(out));
+      return;
+    }
+    if (what == method::metrics) {
+      const auto space = ctx->options.store->space();
+      auto add = [&](const char* name, const char* help, json value) {
+        all->list.push_back({{"name", name}, {"type", "gauge"}, {"help", help}, {"labels", json::object()}, {"value", std::move(value)}});
+      };
+      add("millrace_disk_free_bytes", "Free bytes on the log's file system.", space.free_bytes);
+      add("millrace_disk_reserve_bytes", "Appends wait below this many free bytes.", space.reserve_bytes);
+    }
+    promise.deliver(document(all->list));
+  };
+  for (auto& [name, e] : pipelines) {
+    if (!e.actor) continue;
+    ++all->waiting;
+    self->request(e.actor, 10s, c)
+      .then(
+        [all, arrived](const admin_reply& r) mutable {
+          auto doc = json::parse(r.document, nullptr, false);
+          if (doc.is_array())
+            for (auto& x : doc) all->list.push_back(std::move(x));
+          else if (doc.is_object())
+            all->list.push_back(std::move(doc));
+          arrived();
+        },
+        [all, arrived, name = name, what = c.what](const caf::error&) mutable {
+          if (what == admin_call::method::ready) all->list.push_back({{"ready", false}, {"reasons", {name + " does not answer"}}});
+          arrived();
+        });
+  }
+  arrived();
+  return promise;
+}
+
+caf::result<admin_reply> node_state::call(const admin_call& c) {
+  using method = admin_call::method;
+  if (draining > 0) return refused("unavailable", "the node is stopping");
+  switch (c.what) {
+  case method::apply: return apply(c);
+  case method::list: {
+    auto all = c;
+    all.what = method::status;
+    auto promise = self->make_response_promise<admin_reply>();
+    // Asked through collect(), then cut down to what a list shows.
+    self->request(node_actor{self}, caf::infinite, [&] { all.pipeline.clear(); return all; }())
+      .then(
+        [this, promise](const admin_reply& r) mutable {
+          json out = json::array();
+          auto docs = json::parse(r.document, nullptr, false);
+          for (const auto& [name, e] : pipelines) {
+            json row{{"pipeline", name}, {"state", e.broken.empty() ? "starting" : "failed"}, {"reason", e.broken}, {"revision", e.revision}};
+            if (docs.is_array())
+              for (const auto& d : docs)
+                if (d["pipeline"] == name)
+                  row = {{"pipeline", name}, {"state", d["state"]}, {"reason", d["reason"]}, {"revision", d["revision"]}, {"ingested", d["ingested"]}, {"loads", d["loads"].size()}};
+            out.push_back(std::move(row));
+          }
+          promise.deliver(document(out));
+        },
+        [promise](const caf::error&) mutable { promise.deliver(refused("internal", "no answer")); });
+    return promise;
+  }
+  case method::cluster: {
+    json partitions = json::array();
+    for (const auto& [name, e] : pipelines) {
+      auto log = e.uid.empty() ? nullptr : ctx->options.store->opened(e.uid, 0);
+      if (!log) continue;
+      const auto info = log->info();
+      partitions.push_back({{"pipeline", name}, {"partition", 0}, {"leader", ctx->options.name}, {"epoch", info.epoch.value}, {"replicas", {ctx->options.name}},
+                            {"in_sync", {ctx->options.name}}, {"high_watermark", info.high_watermark.value}, {"lag", json::object()}});
+    }
+    json node{{"node", ctx->options.name}, {"alive", true}, {"link", ""}, {"labels", json::object()}, {"lease_seconds", nullptr}};
+    return document({{"nodes", json::array({node})}, {"controller", ctx->options.name}, {"partitions", partitions}});
+  }
+  case method::metrics:
+  case method::ready: return collect(c);
+  case method::status:
+    if (c.pipeline.empty()) return collect(c);
+    break;
+  case method::actors:
+    if (c.pipeline.empty()) return collect(c);
+    break;
+  case method::kill_actor: {
+    const auto name = c.name.substr(0, c.name.find('/'));
+    const auto it = pipelines.find(name);
+    if (it == pipelines.end()) return refused("not_found", "no actor '" + c.name + "'; `millrace actors` lists them");
+    return forward(c, it->second);
+  }
+  default: break;
+  }
+  const auto it = pipelines.find(c.pipeline);
+  if (it == pipelines.end()) return refused("not_found", "no pipeline '" + c.pipeline + "'");
+  auto& e = it->second;
+  switch (c.what) {
+  case method::show: return document({{"pipeline", c.pipeline}, {"revision", e.revision}, {"paused", e.paused}, {"file", e.file}, {"spec", e.text}});
+  case method::remove: return remove(c.pipeline);
+  case method::pause:
+  case method::resume: {
+    const bool pause = c.what == method::pause;
+    if (e.paused != pause) {
+      e.paused = pause;
+      if (auto stored = store(c.pipeline, e); !stored.ok) {
+        e.paused = !pause;
+        return stored;
+      }
+    }
+    if (!pause && !e.spec) { // the environment it lacked may be there now
+      auto parsed = ctx->options.parse(e.text, e.file, e.base_dir);
+      if (!parsed) return refused("invalid", parsed.error().message);
+      e.spec = parsed.value();
+      e.broken.clear();
+      spawn(e);
+      return document({{"pipeline", c.pipeline}, {"state", "running"}});
+    }
+    return forward(c, e);
+  }
+  case method::status:
+    if (!e.actor && !e.broken.empty())
+      return document({{"pipeline", c.pipeline}, {"state", "failed"}, {"reason", e.broken}, {"revision", e.revision}, {"ingested", 0},
+                       {"source", {{"position", ""}, {"lag_bytes", 0}, {"caught_up", false}}}, {"log", json::array()}, {"loads", json::array()}});
+    return forward(c, e);
+  default: return forward(c, e);
+  }
+}
+
+node_actor::behavior_type node_supervisor(node_actor::stateful_pointer<node_state> self, context_ptr ctx, std::shared_ptr<push_router> router) {
+  auto& st = self->state;
+  st.ctx = std::move(ctx);
+  st.router = std::move(router);
+  self->set_down_handler([self](caf::down_msg& down) {
+    auto& st = self->state;
+    for (auto& [name, e] : st.pipelines) {
+      if (!e.actor || e.actor.address() != down.source) continue;
+      // A pipeline supervisor holds no state that is not in the log, the catalog or a destination: start it anew. Its children
+      // end with it, and a newer claim fences what may still run.
+      st.ctx->log("error", "node", "the supervisor of " + name + " ended (" + describe(down.reason, self->system()) + "), starts again");
+      e.actor = nullptr;
+      if (!e.removing && e.spec && st.draining == 0) st.spawn(e);
+    }
+  });
+  st.start();
+  return {
+    [self](const admin_call& c) { return self->state.call(c); },
+    [](const push_message&) { return push_reply{503, 0, "pushes go to the pipeline's ingest", 1}; },
+    [self](drain_atom) -> caf::result<simple_reply> {
+      auto& st = self->state;
+      st.drained = self->make_response_promise<simple_reply>();
+      auto promise = st.drained;
+      st.draining = 1;
+      auto one = [self] {
+        if (--self->state.draining > 0) return;
+        self->state.draining = 1; // stays: no calls any more
+        if (self->state.drained.pending()) self->state.drained.deliver(simple_reply{});
+        self->quit();
+      };
+      for (auto& [name, e] : st.pipelines) {
+        if (!e.actor) continue;
+        ++st.draining;
+        self->request(e.actor, caf::infinite, drain_atom::value).then([one](const simple_reply&) { one(); }, [one](const caf::error&) { one(); });
+      }
+      one();
+      return promise;
+    },
+    [](tick_atom) {},
+  };
+}
+
+} // namespace millrace::actors::supervisor

@@ -1,0 +1,19 @@
+#pragma once
+// What the catalog keeps of a pipeline: schemas/catalog.capnp, PipelineRecord.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace millrace::actors::supervisor {
+
+struct pipeline_record {
+  std::string name, uid, text, file, base_dir;
+  std::uint64_t revision = 1;
+  bool paused = false;
+};
+std::string encode_record(const pipeline_record& r);
+/// None if the bytes are not a record.
+std::optional<pipeline_record> decode_record(const std::string& bytes);
+
+} // namespace millrace::actors::supervisor

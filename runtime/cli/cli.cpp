@@ -1,0 +1,61 @@
+#include "runtime/cli/cli.hpp"
+
+#include "runtime/cli/command.hpp"
+#include "runtime/version.hpp"
+
+#include <CLI/CLI.hpp>
+
+#include <string_view>
+
+namespace millrace::runtime::cli {
+namespace {
+
+/// Before anything is parsed: an error of the parsing itself must already be JSON if JSON was asked for.
+bool asks_for_json(int argc, char** argv) {
+  for (int i = 1; i < argc; ++i) {
+    std::string_view arg = argv[i];
+    if (arg == "-ojson" || arg == "--output=json") return true;
+    if ((arg == "-o" || arg == "--output") && i + 1 < argc && std::string_view(argv[i + 1]) == "json") return true;
+  }
+  return false;
+}
+
+} // namespace
+
+int run(int argc, char** argv) {
+  command_context context;
+  if (asks_for_json(argc, argv)) context.format = "json";
+
+  CLI::App app{"Millrace carries every change of a source into a destination, in order, exactly once."};
+  app.name("millrace");
+  app.set_version_flag("--version", std::string("millrace ") + version);
+  app.fallthrough(); // --server, -o and --token-file may stand behind the command too
+  app.require_subcommand(1);
+  context.server = "./millrace-data/admin.sock";
+  app.add_option("--server", context.server, "Address of the node: its admin socket's path")->envname("MILLRACE_SERVER")->capture_default_str();
+  app.add_option("--token-file", context.token_file, "File with the token to log in with");
+  app.add_option("-o,--output", context.format, "table or json")->check(CLI::IsMember({"table", "json"}));
+  app.footer("Exit status: 0 done; 1 refused or failed; 2 wrong usage or an invalid file; 3 the node cannot be reached;\n"
+             "4 a --wait ran out of time.");
+  add_node_command(app, context);
+  add_pipeline_commands(app, context);
+  add_log_commands(app, context);
+  add_dead_letter_commands(app, context);
+  add_cluster_commands(app, context);
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    if (e.get_exit_code() == 0) return app.exit(e); // --help, --version
+    return context.report({exit_status::usage, "usage", std::string(e.what()) + "; see --help", {}});
+  }
+  try {
+    return static_cast<int>(context.action());
+  } catch (const command_failed& failure) {
+    return context.report(failure);
+  } catch (const std::exception& e) {
+    return context.report({exit_status::failed, "internal", e.what(), {}});
+  }
+}
+
+} // namespace millrace::runtime::cli

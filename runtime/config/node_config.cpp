@@ -1,0 +1,105 @@
+#include "runtime/config/node_config.hpp"
+
+#include "runtime/config/document_reader.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <thread>
+
+namespace millrace::runtime::config {
+namespace {
+
+/// HOST:PORT, [IPv6]:PORT.
+bool is_address(std::string_view text) {
+  auto colon = text.rfind(':');
+  if (colon == std::string_view::npos || colon == 0) return false;
+  auto host = text.substr(0, colon), port = text.substr(colon + 1);
+  if (host.find(':') != std::string_view::npos && !(host.front() == '[' && host.back() == ']')) return false;
+  std::uint32_t number = 0;
+  auto [end, error] = std::from_chars(port.data(), port.data() + port.size(), number);
+  return error == std::errc{} && end == port.data() + port.size() && !port.empty() && number <= 65535;
+}
+
+void read_limits(document_reader& doc, const yaml_node& n, node_config& out) {
+  section s(doc, n, "limits");
+  if (!s.ok()) return;
+  if (auto* v = s.take("memory"))
+    if (auto bytes = doc.bytes(*v, "limits.memory", 64ull << 20, 1ull << 44)) out.limits.memory_bytes = *bytes;
+  if (auto* v = s.take("workers"))
+    if (auto count = doc.number(*v, "limits.workers", 1, 1024)) out.limits.workers = static_cast<std::uint32_t>(*count);
+  if (auto* v = s.take("record"))
+    if (auto bytes = doc.bytes(*v, "limits.record", 1024, 512ull << 20)) out.limits.record_bytes = *bytes;
+  if (auto* v = s.take("body"))
+    if (auto bytes = doc.bytes(*v, "limits.body", 1024, 512ull << 20)) out.limits.body_bytes = *bytes;
+  if (auto* v = s.take("disk_reserve"))
+    if (auto bytes = doc.bytes(*v, "limits.disk_reserve", 1, 1ull << 50)) out.disk_reserve_bytes = *bytes;
+  s.finish();
+}
+
+} // namespace
+
+node_config default_node_config() {
+  node_config out;
+  out.limits.workers = std::max(1u, std::thread::hardware_concurrency());
+  out.admin_socket = out.data_dir / "admin.sock";
+  return out;
+}
+
+parsed_node_config parse_node_config(const std::string& text, const std::string& file, const environment& env) {
+  parsed_node_config out{default_node_config(), {}};
+  auto& config = out.config;
+  auto documents = read_yaml(text, file, out.mistakes);
+  if (has_errors(out.mistakes)) return out;
+  if (documents.size() != 1 || documents[0].root->is_null()) {
+    out.mistakes.push_back({file, {}, std::to_string(documents.size()) + " documents; expected one mapping with at least `node: NAME`"});
+    return out;
+  }
+  document_reader doc(file, std::filesystem::current_path().string(), env, false);
+  section s(doc, *documents[0].root, "");
+  if (s.ok()) {
+    if (auto* v = s.need("node", "the node's id"))
+      if (auto name = doc.name(*v, "node")) config.name = *name;
+    if (auto* v = s.take("data_dir"))
+      if (auto path = doc.path(*v, "data_dir")) config.data_dir = *path;
+    config.admin_socket = config.data_dir / "admin.sock";
+    if (auto* v = s.take("admin")) {
+      section a(doc, *v, "admin");
+      if (auto* w = a.take("socket"))
+        if (auto path = doc.path(*w, "admin.socket")) config.admin_socket = *path;
+      for (auto* key : {"listen", "tls", "tokens"})
+        a.refuse(key, "is not available in this version: the admin RPC is on the Unix socket only; expected `socket: PATH`");
+      if (a.ok()) a.finish();
+    }
+    if (auto* v = s.take("http")) {
+      section h(doc, *v, "http");
+      if (auto* w = h.take("listen"))
+        if (auto address = doc.text(*w, "http.listen")) {
+          if (*address != "none" && !is_address(*address))
+            doc.wrong(w->at, "http.listen is " + described(*w) + "; expected HOST:PORT such as \"127.0.0.1:7071\" (port 0: a free one), or none");
+          config.http_listen = *address;
+        }
+      if (h.ok()) h.finish();
+    }
+    s.refuse("cluster", "is set, but this version runs a single node; expected the section left out");
+    if (auto* v = s.take("limits")) read_limits(doc, *v, config);
+    if (auto* v = s.take("log")) {
+      section l(doc, *v, "log");
+      static const std::vector<std::string_view> levels{"trace", "debug", "info", "warn", "error"};
+      if (auto* w = l.take("level"))
+        if (auto level = doc.choice(*w, "log.level", levels)) config.log_level = levels[*level];
+      if (auto* w = l.take("format"))
+        if (auto format = doc.choice(*w, "log.format", {"text", "json"})) config.log_json = *format == 1;
+      if (l.ok()) l.finish();
+    }
+    s.finish();
+  }
+  // sun_path has 108 bytes, the last one a zero.
+  if (config.admin_socket.string().size() > 107)
+    doc.wrong(documents[0].root->at, "admin.socket " + config.admin_socket.string() + " has " + std::to_string(config.admin_socket.string().size()) +
+                                       " bytes; expected at most 107, the system's limit for a Unix socket's path");
+  auto found = doc.take_mistakes();
+  out.mistakes.insert(out.mistakes.end(), found.begin(), found.end());
+  return out;
+}
+
+} // namespace millrace::runtime::config

@@ -1,0 +1,38 @@
+@0xf5e29482f16f77d1;
+# Values of the catalog. Keys: pipeline/<name>, part/<uid>/<partition>, node/<id>.
+using Cxx = import "/capnp/c++.capnp";
+$Cxx.namespace("millrace::schemas");
+
+struct PipelineRecord {
+  name @0 :Text;
+  uid @1 :Text;          # a deleted and re-created pipeline has another one: its log and offsets are its own
+  specText @2 :Text;     # as applied, references to the environment not replaced
+  specFile @3 :Text;     # where it came from, for messages
+  baseDir @4 :Text;      # relative paths in the spec are relative to this
+  revision @5 :UInt64;
+  paused @6 :Bool;
+}
+
+struct PartitionRecord {
+  logId @0 :UInt64;
+  epoch @1 :UInt64;
+  leaderNode @2 :Text;
+  leaderSession @3 :UInt64;
+  isr @4 :List(Member);
+  replicas @5 :List(Text);
+  minIsr @6 :UInt32;
+  struct Member { node @0 :Text; store @1 :UInt64; }
+}
+
+# Rows of the embedded catalog (etcd keeps the like for itself).
+struct CatalogRow {
+  value @0 :Data;
+  createRevision @1 :UInt64;
+  modRevision @2 :UInt64;
+  lease @3 :UInt64;           # 0: none; leases end with the process, so do the rows
+}
+struct CatalogEvents {
+  # What one revision changed: recent ones are kept so that a watch can begin in the past.
+  list @0 :List(Event);
+  struct Event { key @0 :Text; value @1 :Data; deleted @2 :Bool; }
+}

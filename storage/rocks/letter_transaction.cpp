@@ -1,0 +1,126 @@
+#include "storage/rocks/dead_letter_table.hpp"
+
+#include <algorithm>
+
+namespace millrace::storage::rocks {
+
+letter_transaction::letter_transaction(const dead_letter_rows& table, dead_letter_rows::load_rows& rows)
+    : table_(table), rows_(rows), lock_(rows.writing) {
+  std::lock_guard reading(rows_.reading);
+  counts_ = rows_.counts;
+  end_ = rows_.end;
+}
+
+result<std::optional<letter_state>> letter_transaction::current(offset at) const {
+  if (const auto found = touched_.find(at); found != touched_.end()) return std::optional<letter_state>(found->second);
+  if (at >= end_) return std::optional<letter_state>{}; // the usual case, without a read: letters come in offset order
+  return table_.get_state(rows_, at);
+}
+
+void letter_transaction::change(offset at, const std::optional<letter_state>& before, const letter_state& after) {
+  const auto& keys = rows_.keys;
+  const auto key_rows = [&](const letter_state& s, bool remove) {
+    for (const auto hash : {s.key_hash, s.before_key_hash})
+      if (hash != 0) ops_.push_back({keys.of_key(hash, at), {}, remove});
+  };
+  if (before) {
+    counts_.remove(*before);
+    if (before->open()) key_rows(*before, true);
+  } else {
+    ++counts_.sums.total;
+  }
+  counts_.add(after);
+  if (after.open()) key_rows(after, false);
+  ops_.push_back({keys.row(letter_table::state, at), to_row(after), false});
+  touched_[at] = after;
+  end_ = std::max(end_, offset{at.value + 1});
+}
+
+void letter_transaction::put_letter(const dead_letter& letter, bool with_payload) {
+  ops_.push_back({rows_.keys.row(letter_table::letter, letter.offset), to_row(letter), false});
+  if (with_payload) ops_.push_back({rows_.keys.row(letter_table::payload, letter.offset), letter.payload, false});
+}
+
+result<bool> letter_transaction::quarantine(const dead_letter& letter) {
+  auto before = current(letter.offset);
+  if (!before) return before.error();
+  auto after = state_of(letter);
+  after.state = dead_letter_state::quarantined;
+  if (before.value()) {
+    if (before.value()->open()) return false;
+    after.attempts = before.value()->attempts + 1;
+  }
+  put_letter(letter, true);
+  change(letter.offset, before.value(), after);
+  return true;
+}
+
+result<void> letter_transaction::replace_from(offset to) {
+  return table_.each(rows_, letter_table::state, to, {~std::uint64_t{0}}, [&](offset at, std::string_view row) -> result<bool> {
+    auto before = state_from(row, table_.where(rows_.name, at));
+    if (!before) return before.error();
+    if (before.value().state == dead_letter_state::replaced) return true;
+    auto after = before.value();
+    after.state = dead_letter_state::replaced;
+    after.superseded_by = 0;
+    change(at, before.value(), after);
+    return true;
+  });
+}
+
+result<void> letter_transaction::settle(const outcome& o) {
+  auto letter = o.letter;
+  auto before = current(letter.offset);
+  if (!before) return before.error();
+  if (!before.value()) { // not known: keep it rather than lose it
+    put_letter(letter, true);
+    change(letter.offset, std::nullopt, state_of(letter));
+    return success();
+  }
+  const auto& stored = *before.value();
+  if (stored.state == dead_letter_state::replaced) return success();
+  auto after = stored;
+  after.state = letter.state;
+  if (letter.state != dead_letter_state::discarded) after.attempts = std::max(letter.attempts, stored.attempts + 1);
+  if (letter.state == dead_letter_state::quarantined) { // it failed again, maybe for another reason
+    after.reason = letter.reason;
+    after.key_hash = letter.key_hash;
+    after.before_key_hash = letter.before_key_hash;
+    after.superseded_by = std::max(letter.superseded_by, stored.superseded_by);
+    const auto where = table_.where(rows_.name, letter.offset);
+    auto row = table_.get(rows_.keys.row(letter_table::letter, letter.offset), where);
+    if (!row) return row.error();
+    if (row.value()) {
+      auto old = letter_from(*row.value(), where);
+      if (!old) return old.error();
+      letter.first_time = old.value().first_time;
+      if (letter.context.empty()) letter.context = old.value().context;
+    }
+    put_letter(letter, !letter.payload.empty());
+  }
+  change(letter.offset, stored, after);
+  return success();
+}
+
+void letter_transaction::set_rewind(const dead_letter_table::pending_rewind& rewind) {
+  ops_.push_back({rows_.keys.table(letter_table::rewind), to_row(rewind), false});
+}
+
+void letter_transaction::add_to(rocksdb::WriteBatch& batch) const {
+  auto* family = table_.db_->letters();
+  for (const auto& op : ops_) {
+    if (op.remove)
+      batch.Delete(family, op.key);
+    else
+      batch.Put(family, op.key, op.value);
+  }
+  if (!touched_.empty()) batch.Put(family, rows_.keys.table(letter_table::counts), to_row(counts_));
+}
+
+void letter_transaction::written() {
+  std::lock_guard reading(rows_.reading);
+  rows_.counts = counts_;
+  rows_.end = end_;
+}
+
+} // namespace millrace::storage::rocks
