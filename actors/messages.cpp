@@ -28,6 +28,7 @@ caf::error quit_reason(const failure& f) {
 }
 
 std::string describe(const caf::error& reason, const caf::actor_system& sys) {
+  if (!reason) return "ended"; // a default error has no category to ask for
   if (reason.category() == reason_atom) {
     if (!reason.context().empty() && reason.context().match_element<std::string>(0)) return reason.context().get_as<std::string>(0);
     return "unknown";
@@ -37,7 +38,7 @@ std::string describe(const caf::error& reason, const caf::actor_system& sys) {
 }
 
 bool needs_operator(const caf::error& reason) {
-  if (reason.category() != reason_atom) return false;
+  if (!reason || reason.category() != reason_atom) return false;
   const auto code = reason.code();
   return code == static_cast<std::uint8_t>(errc::fenced) || code == static_cast<std::uint8_t>(errc::log_mismatch) ||
          code == static_cast<std::uint8_t>(errc::halted) || code == static_cast<std::uint8_t>(errc::refused) ||

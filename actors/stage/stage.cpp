@@ -13,9 +13,9 @@ void stage_state::open() {
   if (!opened) {
     const auto& why = opened.error();
     if (ctx->node->fatal(why, ctx->component("stage"))) return;
-    if (why.is(storage::errc::no_space)) { // not damaged: the supervisor's backoff retries until there is room
+    if (why.is(storage::errc::no_space)) { // nothing is damaged: the epoch marker waits like every other append
       set_blocked(why.message);
-      self->quit(quit_reason(why));
+      self->delayed_send(self, std::chrono::milliseconds(500), flush_atom::value);
       return;
     }
     report.why = why;
@@ -174,7 +174,12 @@ stage_actor::behavior_type stage(stage_actor::stateful_pointer<stage_state> self
     [self](append_request& request) { return self->state.append(request); },
     [self](const quarantine_request& request) { return self->state.quarantine(request); },
     [self](const control_request& request) { return self->state.control(request); },
-    [self](flush_atom) { self->state.flush(); },
+    [self](flush_atom) {
+      if (self->state.log)
+        self->state.flush();
+      else
+        self->state.open();
+    },
     [self](subscribe_atom, const dispatcher_actor& d) {
       auto& all = self->state.dispatchers;
       if (std::find(all.begin(), all.end(), d) == all.end()) {

@@ -385,6 +385,7 @@ node_actor::behavior_type node_supervisor(node_actor::stateful_pointer<node_stat
       if (!e.actor || e.actor.address() != down.source) continue;
       // A pipeline supervisor holds no state that is not in the log, the catalog or a destination: start it anew. Its children
       // end with it, and a newer claim fences what may still run.
+      if (st.draining > 0) return;
       st.ctx->log("error", "node", "the supervisor of " + name + " ended (" + describe(down.reason, self->system()) + "), starts again");
       e.actor = nullptr;
       if (!e.removing && e.spec && st.draining == 0) st.spawn(e);

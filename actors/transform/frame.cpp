@@ -15,6 +15,7 @@ void frame::begin(const std::vector<frame_column>& c, const std::vector<cell>& d
   columns = c;
   rows.clear();
   shadows.clear();
+  decoded_keys.clear();
   stride_ = std::max<std::size_t>(1, columns.size() + spare);
   blank_ = defaults;
   blank_.resize(stride_);

@@ -27,7 +27,7 @@ constexpr std::uint32_t no_row = ~std::uint32_t{0};
 struct frame_row {
   std::uint32_t change = 0;           ///< index into the batch
   std::uint32_t slot = 0;             ///< where its cells are
-  std::uint32_t decoded_slot = 0;     ///< where the cells are that the record was decoded into: they know the key of a dead letter
+  std::uint32_t decoded_key = 0;      ///< index into frame::decoded_keys: what a dead letter shows, whatever steps made of it
   std::uint32_t shadow = no_row;      ///< index into frame::shadows: the row before the update, if its key may differ
   storage::operation op = storage::operation::insert;
   bool live = true;
@@ -61,6 +61,7 @@ public:
   std::vector<frame_row> rows;    ///< in the order of changes
   std::vector<frame_row> shadows; ///< rows before updates; steps treat them as deletes
   std::vector<int> key;           ///< index of each key column as decoded; -1: not there (yet)
+  std::vector<cell> decoded_keys; ///< key.size() cells a row
 
 private:
   std::vector<cell> cells_;

@@ -249,7 +249,7 @@ bool sql_engine::declare() {
   // Its first use declares the table, which is a CREATE TABLE to the authorizer: once, before expressions are let in.
   sqlite3_set_authorizer(db_.get(), nullptr, nullptr);
   statement_ptr first;
-  const bool good = try_prepare("select 1 from " + quoted(module_), first).empty();
+  const bool good = try_prepare("select 1 from " + quoted(module_) + ", json_each('[]'), json_tree('[]')", first).empty();
   sqlite3_set_authorizer(db_.get(), authorize, &module_);
   return good;
 }

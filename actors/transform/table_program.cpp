@@ -96,13 +96,14 @@ void table_program::begin(run_state& state, std::size_t changes) {
 }
 
 void table_program::add_row(run_state& state, frame_row row, bool decoded, const decode_problem& problem) {
-  row.decoded_slot = row.slot;
   if (!decoded && problem.reason == "parse") {
     state.fail({row.change, problem.reason, problem.message, "decode", {}, row.op, std::string(row.table), {}, 0, 0});
     frame_.drop_last_slot();
     return;
   }
   row.key_hash = decoder_->key_hash(frame_, row.slot);
+  row.decoded_key = static_cast<std::uint32_t>(frame_.decoded_keys.size());
+  for (const int column : frame_.key) frame_.decoded_keys.push_back(column < 0 ? cell::null() : frame_.cells(row.slot)[column]);
   frame_.rows.push_back(row);
   if (!decoded) state.fail(frame_, frame_.rows.back(), problem.reason, problem.message, problem.reason == "parse" ? "decode" : "schema", problem.column);
 }
@@ -141,7 +142,6 @@ void table_program::decode_event(run_state& state, std::uint32_t change, const c
   row.table = state.memory().copy(table);
   row.slot = frame_.add_slot();
   if (event.op == operation::truncate) {
-    row.decoded_slot = row.slot;
     frame_.rows.push_back(row);
     return;
   }
@@ -151,13 +151,15 @@ void table_program::decode_event(run_state& state, std::uint32_t change, const c
                                              event.op == operation::update ? marks::is_missing : marks::is_null, state.memory(), problem);
   const std::size_t rows_before = frame_.rows.size();
   add_row(state, row, decoded, problem);
-  if (frame_.rows.size() == rows_before || event.op != operation::update || event.before.kind != json_kind::object || table_.key.empty()) return;
+  if (frame_.rows.size() == rows_before || event.op != operation::update || event.before.kind != json_kind::object || table_.key.empty() ||
+      table_.mode == load_mode::append)
+    return;
 
   // Where the row stood before the update. Its key is all that matters, so a bad value elsewhere is not this change's.
   frame_row before = frame_.rows.back();
   before.op = operation::remove;
   before.shadow = no_row;
-  before.slot = before.decoded_slot = frame_.add_slot();
+  before.slot = frame_.add_slot();
   decode_problem before_problem;
   const bool readable_key =
       decoder_->decode_json(frame_, before.slot, event.before.raw, readable, image::key, marks::is_null, state.memory(), before_problem);

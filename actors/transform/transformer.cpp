@@ -29,8 +29,7 @@ void run_state::fail(frame& f, frame_row& row, std::string reason, std::string m
       append_json_string(made.key, (*key_names)[i]);
       made.key += ':';
       const frame_column& c = f.columns[static_cast<std::size_t>(f.key[i])];
-      append_json(made.key, f.at(main->decoded_slot, static_cast<std::uint32_t>(f.key[i])),
-                  c.field ? std::optional(c.field->type) : std::nullopt);
+      append_json(made.key, f.decoded_keys[main->decoded_key + i], c.field ? std::optional(c.field->type) : std::nullopt);
     }
     if (!made.key.empty()) made.key += '}';
   }

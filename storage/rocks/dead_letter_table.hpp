@@ -100,6 +100,7 @@ private:
     bool remove = false;
   };
   result<std::optional<letter_state>> current(offset at) const;
+  result<std::optional<dead_letter>> stored_letter(offset at) const;
   void change(offset at, const std::optional<letter_state>& before, const letter_state& after);
   void put_letter(const dead_letter& letter, bool with_payload);
 

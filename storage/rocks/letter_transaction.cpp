@@ -36,6 +36,16 @@ void letter_transaction::change(offset at, const std::optional<letter_state>& be
   end_ = std::max(end_, offset{at.value + 1});
 }
 
+result<std::optional<dead_letter>> letter_transaction::stored_letter(offset at) const {
+  const auto where = table_.where(rows_.name, at);
+  auto row = table_.get(rows_.keys.row(letter_table::letter, at), where);
+  if (!row) return row.error();
+  if (!row.value()) return std::optional<dead_letter>{};
+  auto letter = letter_from(*row.value(), where);
+  if (!letter) return letter.error();
+  return std::optional<dead_letter>(std::move(letter).value());
+}
+
 void letter_transaction::put_letter(const dead_letter& letter, bool with_payload) {
   ops_.push_back({rows_.keys.row(letter_table::letter, letter.offset), to_row(letter), false});
   if (with_payload) ops_.push_back({rows_.keys.row(letter_table::payload, letter.offset), letter.payload, false});
@@ -50,7 +60,13 @@ result<bool> letter_transaction::quarantine(const dead_letter& letter) {
     if (before.value()->open()) return false;
     after.attempts = before.value()->attempts + 1;
   }
-  put_letter(letter, true);
+  auto stored = letter;
+  if (before.value()) {
+    auto earlier = stored_letter(letter.offset);
+    if (!earlier) return earlier.error();
+    if (earlier.value()) stored.first_time = earlier.value()->first_time;
+  }
+  put_letter(stored, true);
   change(letter.offset, before.value(), after);
   return true;
 }
@@ -87,14 +103,11 @@ result<void> letter_transaction::settle(const outcome& o) {
     after.key_hash = letter.key_hash;
     after.before_key_hash = letter.before_key_hash;
     after.superseded_by = std::max(letter.superseded_by, stored.superseded_by);
-    const auto where = table_.where(rows_.name, letter.offset);
-    auto row = table_.get(rows_.keys.row(letter_table::letter, letter.offset), where);
-    if (!row) return row.error();
-    if (row.value()) {
-      auto old = letter_from(*row.value(), where);
-      if (!old) return old.error();
-      letter.first_time = old.value().first_time;
-      if (letter.context.empty()) letter.context = old.value().context;
+    auto earlier = stored_letter(letter.offset);
+    if (!earlier) return earlier.error();
+    if (earlier.value()) {
+      letter.first_time = earlier.value()->first_time;
+      if (letter.context.empty()) letter.context = earlier.value()->context;
     }
     put_letter(letter, !letter.payload.empty());
   }

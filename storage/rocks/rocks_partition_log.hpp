@@ -1,6 +1,6 @@
 #pragma once
-// One partition's log as a column family: key = base offset, value = entry. Bookkeeping (epochs, log start, source state) lies in
-// the meta family and changes in the same write as the entry that changes it.
+// One partition's log as a column family: key = base offset, value = entry. Bookkeeping (epochs, log start, source state) lies
+// in the meta family and changes in the same write as the entry that changes it.
 //
 //   writer thread ──append──> one WriteBatch: entries + meta + letters ──sync──> publish: next_, tail_ ──> readers
 //

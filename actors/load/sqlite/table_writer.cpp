@@ -35,6 +35,16 @@ std::string clash_of(const table_layout& layout, std::size_t column, load_mode m
 
 } // namespace
 
+template <class Text>
+result<void> table_writer::ready(connection& c, row_statement& s, const Text& text, std::vector<std::uint32_t> cells) {
+  if (s.handle) return success();
+  auto made = c.prepare(text(), "preparing to write table " + quoted(spec_.to));
+  if (!made) return made.error();
+  s.handle = std::move(made).value();
+  s.cells = std::move(cells);
+  return success();
+}
+
 void table_writer::forget() noexcept {
   plans_.clear();
   last_ = nullptr;
@@ -320,7 +330,7 @@ fate table_writer::move(connection& c, layout_plan& plan, const row_set& set, co
 
   // The row that stands where ours moves to is gone at the source, or its delete would come before us in the log.
   const statement_text text(spec_, *plan.layout);
-  if (auto ok = ready(c, plan.erase, text.erase(), {}); !ok) return out.trouble = ok.error(), fate::failed;
+  if (auto ok = ready(c, plan.erase, [&] { return text.erase(); }, {}); !ok) return out.trouble = ok.error(), fate::failed;
   if (!bind_key(plan, plan.erase.handle.get(), 1, {cells, true}, out)) return fate::rejected;
   if (const auto f = step(c, plan.erase.handle.get(), out); f != fate::applied) return f;
   auto chosen = subset_for(c, plan, cells);
@@ -328,7 +338,10 @@ fate table_writer::move(connection& c, layout_plan& plan, const row_set& set, co
   auto& s = *chosen.value();
   // In place, so that columns which the change did not carry keep their values.
   const auto own = plan.cells_of(s.present);
-  if (auto ok = ready(c, s.move, text.update(own), own); !ok) return out.trouble = ok.error(), fate::failed;
+  if (auto ok = ready(
+          c, s.move, [&] { return text.update(own); }, own);
+      !ok)
+    return out.trouble = ok.error(), fate::failed;
   if (!bind_cells(plan, s.move, cells, out) ||
       !bind_key(plan, s.move.handle.get(), s.move.next_parameter(), {before, false}, out))
     return fate::rejected;
@@ -361,7 +374,8 @@ fate table_writer::remove(connection& c, layout_plan& plan, const row_set& set, 
   const statement_text text(spec_, *plan.layout);
   const bool marks = spec_.mode == load_mode::soft_delete;
   auto& s = marks ? plan.mark : plan.erase;
-  if (auto ok = ready(c, s, marks ? text.mark_deleted() : text.erase(), {}); !ok) return out.trouble = ok.error(), fate::failed;
+  if (auto ok = ready(c, s, [&] { return marks ? text.mark_deleted() : text.erase(); }, {}); !ok)
+    return out.trouble = ok.error(), fate::failed;
   if (!bind_key(plan, s.handle.get(), 1, key, out)) return fate::rejected;
   return step(c, s.handle.get(), out);
 }
@@ -406,7 +420,7 @@ result<void> table_writer::empty(connection& c) {
 }
 
 fate table_writer::close_current(connection& c, layout_plan& plan, const key_cells& key, const std::string& at, verdict& out) {
-  if (auto ok = ready(c, plan.close, statement_text(spec_, *plan.layout).close_version(), {}); !ok)
+  if (auto ok = ready(c, plan.close, [&] { return statement_text(spec_, *plan.layout).close_version(); }, {}); !ok)
     return out.trouble = ok.error(), fate::failed;
   auto* s = plan.close.handle.get();
   sqlite3_bind_text(s, 1, at.data(), static_cast<int>(at.size()), SQLITE_STATIC);
@@ -415,7 +429,7 @@ fate table_writer::close_current(connection& c, layout_plan& plan, const key_cel
 }
 
 fate table_writer::found(connection& c, layout_plan& plan, const cell* key, bool& yes, verdict& out) {
-  if (auto ok = ready(c, plan.exists, statement_text(spec_, *plan.layout).exists(), {}); !ok)
+  if (auto ok = ready(c, plan.exists, [&] { return statement_text(spec_, *plan.layout).exists(); }, {}); !ok)
     return out.trouble = ok.error(), fate::failed;
   auto* s = plan.exists.handle.get();
   if (!bind_key(plan, s, 1, {key, false}, out)) return fate::rejected;
@@ -428,15 +442,6 @@ fate table_writer::found(connection& c, layout_plan& plan, const cell* key, bool
   }
   sqlite3_reset(s);
   return fate::applied;
-}
-
-result<void> table_writer::ready(connection& c, row_statement& s, const std::string& text, std::vector<std::uint32_t> cells) {
-  if (s.handle) return success();
-  auto made = c.prepare(text, "preparing to write table " + quoted(spec_.to));
-  if (!made) return made.error();
-  s.handle = std::move(made).value();
-  s.cells = std::move(cells);
-  return success();
 }
 
 result<column_subset*> table_writer::subset_for(connection& c, layout_plan& plan, const cell* cells) {
@@ -461,12 +466,14 @@ result<void> table_writer::ready_write(connection& c, layout_plan& plan, column_
   const auto cells = plan.cells_of(s.present);
   switch (spec_.mode) {
   case load_mode::append:
-    return ready(c, s.write, text.insert(cells), cells);
+    return ready(
+        c, s.write, [&] { return text.insert(cells); }, cells);
   case load_mode::history: {
     std::vector<std::uint32_t> missing;
     for (std::uint32_t i = 0; i < s.present.size(); ++i)
       if (!s.present[i] && plan.writable[i]) missing.push_back(i);
-    return ready(c, s.write, text.new_version(cells, missing), cells);
+    return ready(
+        c, s.write, [&] { return text.new_version(cells, missing); }, cells);
   }
   default:
     break;
@@ -476,9 +483,13 @@ result<void> table_writer::ready_write(connection& c, layout_plan& plan, column_
     std::erase_if(
         rest, [&](auto i) { return std::find(plan.layout->key.begin(), plan.layout->key.end(), i) != plan.layout->key.end(); });
     if (!rest.empty() || spec_.mode == load_mode::soft_delete)
-      if (auto ok = ready(c, s.update, text.update(rest), rest); !ok) return ok;
+      if (auto ok = ready(
+              c, s.update, [&] { return text.update(rest); }, rest);
+          !ok)
+        return ok;
   }
-  return ready(c, s.write, text.upsert(cells), cells);
+  return ready(
+      c, s.write, [&] { return text.upsert(cells); }, cells);
 }
 
 bool table_writer::bind(sqlite3_stmt* s, int at, const cell& value, std::string_view column, verdict& out) const {

@@ -49,7 +49,9 @@ private:
   result<void> check_mode(connection& c, const transform::table_layout& layout);
   void plan_columns(layout_plan& plan) const;
   bool declared(const std::string& column) const;
-  result<void> ready(connection& c, row_statement& s, const std::string& text, std::vector<std::uint32_t> cells);
+  /// `text` is asked for once: building it for every row cost more than the row.
+  template <class Text>
+  result<void> ready(connection& c, row_statement& s, const Text& text, std::vector<std::uint32_t> cells);
   result<column_subset*> subset_for(connection& c, layout_plan& plan, const transform::cell* cells);
   result<void> ready_write(connection& c, layout_plan& plan, column_subset& s);
 

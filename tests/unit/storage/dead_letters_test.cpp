@@ -178,7 +178,11 @@ BOOST_AUTO_TEST_CASE(a_rewind_replaces_letters_and_they_come_back_with_one_more_
   must(table->clear_rewind("w"));
   reopen_all();
   BOOST_TEST(!must(table->rewind_of("w")));
-  quarantine({letter_at(20, "schema", 5)});
+  auto back = letter_at(20, "schema", 5);
+  back.first_time = back.last_time = timestamp{std::chrono::microseconds{9'999'999}};
+  quarantine({back});
+  BOOST_TEST((must(table->find("w", {20}))->first_time == letter_at(20).first_time));
+  BOOST_TEST((must(table->find("w", {20}))->last_time == back.last_time));
   check_counts(2, 0, 0, 4); // the same change: not counted twice
   BOOST_TEST(must(table->find("w", {20}))->attempts == 2u);
   BOOST_TEST((key(5) == numbers{1, 20}));
