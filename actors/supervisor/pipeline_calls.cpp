@@ -238,7 +238,7 @@ void pipeline_state::check_redrives() {
   for (auto it = redrives.begin(); it != redrives.end();) {
     const auto l = std::find_if(loads.begin(), loads.end(), [&](const load_runtime& r) { return r.spec->name == it->load; });
     const bool passed = l != loads.end() && l->writer.next > it->entry;
-    const bool stands = l == loads.end() || !l->failed.empty() || paused || stopping;
+    const bool stands = l == loads.end() || !l->failed.empty() || !l->writer.waiting.empty() || paused || stopping;
     if (!passed && !stands && clock::now() < it->deadline) {
       ++it;
       continue;

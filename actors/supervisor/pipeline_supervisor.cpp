@@ -33,6 +33,10 @@ void pipeline_state::start() {
 }
 
 void pipeline_state::start_workload() {
+  // Until a load's writer has claimed anew, its last word stands: an offset of 0 would be a lie to whoever looks meanwhile.
+  std::map<std::string, writer_report> last_words;
+  for (auto& l : loads)
+    if (l.writer.next.value > 0) last_words[l.spec->name] = l.writer;
   loads.clear();
   ingest_failed.clear();
   source = {};
@@ -46,6 +50,9 @@ void pipeline_state::start_workload() {
     bounds.target_depth = spec.workers.target_depth;
     l.scale = autoscale_policy(bounds);
     l.moved_at = clock::now();
+    l.writer = last_words[spec.name];
+    l.writer.waiting.clear();
+    l.writer.queued = 0;
     loads.push_back(std::move(l));
   }
   for (int i = 0; i < static_cast<int>(loads.size()); ++i) start_load(i);

@@ -26,12 +26,12 @@ struct fixture {
   fixture() { options.socket = (folder.path / "admin.sock").string(); }
   void start() {
     auto made = admin_server::start(node, options);
-    BOOST_REQUIRE_MESSAGE(made, made.has_error() ? made.error().message : "");
+    BOOST_REQUIRE_MESSAGE(made.has_value(), (made.has_value() ? std::string() : made.error().message));
     server = std::move(made).value();
   }
   std::unique_ptr<admin_client> client(const std::string& token = "") {
     auto made = admin_client::connect(options.socket, token, std::chrono::seconds{20});
-    BOOST_REQUIRE_MESSAGE(made, made.has_error() ? made.error().message : "");
+    BOOST_REQUIRE_MESSAGE(made.has_value(), (made.has_value() ? std::string() : made.error().message));
     return std::move(made).value();
   }
 };
@@ -63,7 +63,7 @@ constexpr const char* good_spec = "pipeline: orders\nsource: { type: file, path:
 
 } // namespace
 
-BOOST_FIXTURE_TEST_SUITE(admin_server, fixture)
+BOOST_FIXTURE_TEST_SUITE(admin, fixture)
 
 BOOST_AUTO_TEST_CASE(every_call_arrives_with_its_arguments) {
   start();

@@ -17,7 +17,7 @@ struct fixture {
   fixture() { options.listen = "127.0.0.1:0"; }
   void start() {
     auto made = http_server::start(node, options);
-    BOOST_REQUIRE_MESSAGE(made, made.has_error() ? made.error().message : "");
+    BOOST_REQUIRE_MESSAGE(made.has_value(), (made.has_value() ? std::string() : made.error().message));
     server = std::move(made).value();
     BOOST_REQUIRE(server->port() != 0);
   }
