@@ -23,12 +23,18 @@ std::string time_text(spdlog::log_clock::time_point at) {
 
 std::string_view level_text(spdlog::level::level_enum level) {
   switch (level) {
-  case spdlog::level::trace: return "trace";
-  case spdlog::level::debug: return "debug";
-  case spdlog::level::info: return "info";
-  case spdlog::level::warn: return "warn";
-  case spdlog::level::err: return "error";
-  default: return "critical";
+  case spdlog::level::trace:
+    return "trace";
+  case spdlog::level::debug:
+    return "debug";
+  case spdlog::level::info:
+    return "info";
+  case spdlog::level::warn:
+    return "warn";
+  case spdlog::level::err:
+    return "error";
+  default:
+    return "critical";
   }
 }
 
@@ -45,8 +51,10 @@ public:
     if (component.size() < 10) component.resize(10, ' ');
     append(out, component + " ");
     for (char c : m.payload) {
-      if (c == '\n') append(out, " | ");
-      else if (static_cast<unsigned char>(c) >= 0x20 && c != 0x7f) out.push_back(c); // no control sequence reaches a terminal
+      if (c == '\n')
+        append(out, " | ");
+      else if (static_cast<unsigned char>(c) >= 0x20 && c != 0x7f)
+        out.push_back(c); // no control sequence reaches a terminal
     }
     out.push_back('\n');
   }
@@ -84,14 +92,17 @@ spdlog::level::level_enum level_of(std::string_view name) {
 
 actors::log_sink make_node_log(const std::string& level, bool json, const std::string& node) {
   auto sink = std::make_shared<spdlog::sinks::stderr_sink_mt>();
-  if (json) sink->set_formatter(std::make_unique<json_formatter>(node));
-  else sink->set_formatter(std::make_unique<text_formatter>());
+  if (json)
+    sink->set_formatter(std::make_unique<json_formatter>(node));
+  else
+    sink->set_formatter(std::make_unique<text_formatter>());
   sink->set_level(level_of(level));
   return [sink](std::string_view level, std::string_view component, std::string_view line) {
     auto severity = level_of(level);
     if (!sink->should_log(severity)) return;
     // Straight to the sink: the component takes the logger's place, and no registry of loggers is needed.
-    spdlog::details::log_msg message(spdlog::string_view_t(component.data(), component.size()), severity, spdlog::string_view_t(line.data(), line.size()));
+    spdlog::details::log_msg message(spdlog::string_view_t(component.data(), component.size()), severity,
+                                     spdlog::string_view_t(line.data(), line.size()));
     try {
       sink->log(message);
       sink->flush();

@@ -8,9 +8,9 @@
 #include "runtime/service_manager.hpp"
 #include "runtime/version.hpp"
 
-#include <sys/stat.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -21,7 +21,8 @@ namespace millrace::runtime {
 namespace {
 
 constexpr int exit_storage = 70;
-constexpr std::chrono::milliseconds drain_limit{4000}; // the whole exit takes under 5 s
+constexpr std::chrono::milliseconds drain_limit{4000};
+constexpr std::chrono::milliseconds exit_limit{4700}; // a supervisor of processes is promised an exit in under 5 s
 
 sigset_t stop_signals() {
   sigset_t set;
@@ -39,17 +40,22 @@ int wait_for_signal(std::chrono::milliseconds limit) {
   return signal > 0 ? signal : 0;
 }
 
-/// While the node drains, a second signal ends the process, whatever the first one's work hangs on.
+/// While the node drains and ends, a second signal or the deadline ends the process, whatever the work hangs on.
 class impatience {
 public:
-  explicit impatience(const actors::log_sink& log) : thread_([this, &log] {
-    while (!over_) {
-      if (int signal = wait_for_signal(std::chrono::milliseconds{100})) {
-        log("warn", "node", "a second signal: ending at once; what was acknowledged is durable");
-        ::_exit(128 + signal);
-      }
-    }
-  }) {}
+  impatience(const actors::log_sink& log, std::chrono::steady_clock::time_point deadline)
+      : thread_([this, &log, deadline] {
+          while (!over_) {
+            if (std::chrono::steady_clock::now() > deadline) {
+              log("warn", "node", "ending before everything was put away; what was acknowledged is durable");
+              ::_exit(0);
+            }
+            if (int signal = wait_for_signal(std::chrono::milliseconds{100})) {
+              log("warn", "node", "a second signal: ending at once; what was acknowledged is durable");
+              ::_exit(128 + signal);
+            }
+          }
+        }) {}
   ~impatience() {
     over_ = true;
     thread_.join();
@@ -133,22 +139,27 @@ int run_node(const config::node_config& config) {
     http_text = "http://" + host_of(config.http_listen) + ":" + std::to_string(http->port());
   }
 
-  log("info", "node", "ready: millrace " + std::string(version) + ", node " + config.name + ", pid " + std::to_string(::getpid()) + ", socket " +
-                        admin_options.socket + ", http " + http_text + ", data " + config.data_dir.string());
+  log("info", "node",
+      "ready: millrace " + std::string(version) + ", node " + config.name + ", pid " + std::to_string(::getpid()) + ", socket " +
+          admin_options.socket + ", http " + http_text + ", data " + config.data_dir.string());
   service_manager::ready();
 
   int signal = 0;
   while (!signal && !node->storage_failed()) signal = wait_for_signal(std::chrono::milliseconds{50});
   if (node->storage_failed()) {
     // Every further write would be refused, and nothing in memory may be trusted to become durable: a restart reads what is.
-    log("critical", "node", "the storage in " + config.data_dir.string() + " has failed; ending with status 70, so that a restart reads back what is durable");
+    log("critical", "node",
+        "the storage in " + config.data_dir.string() +
+            " has failed; ending with status 70, so that a restart reads back what is durable");
     ::_exit(exit_storage);
   }
 
-  log("info", "node", std::string(signal == SIGTERM ? "SIGTERM" : "SIGINT") + ": draining for at most " + config::duration_text(drain_limit.count() / 1000.0));
+  log("info", "node",
+      std::string(signal == SIGTERM ? "SIGTERM" : "SIGINT") + ": draining for at most " +
+          config::duration_text(drain_limit.count() / 1000.0));
   service_manager::stopping();
   auto begun = std::chrono::steady_clock::now();
-  impatience second(log);
+  impatience second(log, begun + exit_limit);
   bool drained = node->drain(drain_limit);
   std::filesystem::remove(port_file, error);
   http.reset(); // after the drain: what was pushed before it got its answer
@@ -158,8 +169,9 @@ int run_node(const config::node_config& config) {
     ::_exit(exit_storage);
   }
   auto seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
-  log(drained ? "info" : "warn", "node", drained ? "drained in " + config::duration_text(seconds) + ", ending"
-                                                 : "not drained within the limit, ending; acknowledged changes are durable and go on at the next start");
+  log(drained ? "info" : "warn", "node",
+      drained ? "drained in " + config::duration_text(seconds) + ", ending"
+              : "not drained within the limit, ending; acknowledged changes are durable and go on at the next start");
   if (!drained) ::_exit(0); // an actor that hangs must not hold the exit; the log's recovery is made for this
   node.reset();
   store.value().reset();

@@ -41,8 +41,10 @@ bool fraction(const char*& p, const char* end, int& micros) {
   int n = 0;
   micros = 0;
   for (; p != end && is_digit(*p); ++p, ++n) {
-    if (n < 6) micros = micros * 10 + (*p - '0');
-    else if (*p != '0') return false;
+    if (n < 6)
+      micros = micros * 10 + (*p - '0');
+    else if (*p != '0')
+      return false;
   }
   for (int i = n; i < 6; ++i) micros *= 10;
   return n > 0;
@@ -108,7 +110,8 @@ struct loose_fields {
   std::int64_t epoch_seconds = 0;
 };
 
-bool parse_directives(const char*& p, const char* end, std::string_view format, civil_time& t, loose_fields& loose, const char*& why);
+bool parse_directives(const char*& p, const char* end, std::string_view format, civil_time& t, loose_fields& loose,
+                      const char*& why);
 
 bool directive(char d, const char*& p, const char* end, civil_time& t, loose_fields& loose, const char*& why) {
   const auto number = [&](int most, int& out, const char* expected) {
@@ -117,15 +120,19 @@ bool directive(char d, const char*& p, const char* end, civil_time& t, loose_fie
     return upto(p, end, most, out);
   };
   switch (d) {
-  case 'Y': return number(4, t.year, "a year of up to four digits");
+  case 'Y':
+    return number(4, t.year, "a year of up to four digits");
   case 'y':
     if (!number(2, t.year, "a year of two digits")) return false;
     t.year += t.year < 69 ? 2000 : 1900; // POSIX
     return true;
-  case 'm': return number(2, t.month, "a month from 1 to 12");
+  case 'm':
+    return number(2, t.month, "a month from 1 to 12");
   case 'd':
-  case 'e': return number(2, t.day, "a day from 1 to 31");
-  case 'j': return number(3, loose.day_of_year, "a day of the year from 1 to 366");
+  case 'e':
+    return number(2, t.day, "a day from 1 to 31");
+  case 'j':
+    return number(3, loose.day_of_year, "a day of the year from 1 to 366");
   case 'b':
   case 'B':
   case 'h':
@@ -133,19 +140,33 @@ bool directive(char d, const char*& p, const char* end, civil_time& t, loose_fie
     t.month = name_of(p, end, months) + 1;
     return t.month > 0;
   case 'a':
-  case 'A': why = "an English weekday's name"; return name_of(p, end, weekdays) >= 0;
-  case 'H': t.has_time = true; return number(2, t.hour, "an hour from 0 to 23");
-  case 'I': t.has_time = true; return number(2, loose.hour12, "an hour from 1 to 12");
-  case 'M': t.has_time = true; return number(2, t.minute, "a minute from 0 to 59");
-  case 'S': t.has_time = true; return number(2, t.second, "a second from 0 to 59");
-  case 'f': why = "a fraction of a second with at most six digits that are not 0"; return fraction(p, end, t.micros);
+  case 'A':
+    why = "an English weekday's name";
+    return name_of(p, end, weekdays) >= 0;
+  case 'H':
+    t.has_time = true;
+    return number(2, t.hour, "an hour from 0 to 23");
+  case 'I':
+    t.has_time = true;
+    return number(2, loose.hour12, "an hour from 1 to 12");
+  case 'M':
+    t.has_time = true;
+    return number(2, t.minute, "a minute from 0 to 59");
+  case 'S':
+    t.has_time = true;
+    return number(2, t.second, "a second from 0 to 59");
+  case 'f':
+    why = "a fraction of a second with at most six digits that are not 0";
+    return fraction(p, end, t.micros);
   case 'p':
     why = "AM or PM";
     if (end - p < 2 || lower(p[1]) != 'm' || (lower(p[0]) != 'a' && lower(p[0]) != 'p')) return false;
     loose.pm = lower(p[0]) == 'p';
     p += 2;
     return true;
-  case 'z': why = "a zone such as +02:00 or Z"; return zone(p, end, t.zone_seconds);
+  case 'z':
+    why = "a zone such as +02:00 or Z";
+    return zone(p, end, t.zone_seconds);
   case 'Z': {
     why = "the zone UTC, GMT or Z (others are ambiguous: use %z)";
     for (const std::string_view name : {"utc", "gmt", "z"}) {
@@ -172,20 +193,29 @@ bool directive(char d, const char*& p, const char* end, civil_time& t, loose_fie
     loose.epoch = t.has_time = true;
     return true;
   }
-  case 'T': return parse_directives(p, end, "%H:%M:%S", t, loose, why);
-  case 'R': return parse_directives(p, end, "%H:%M", t, loose, why);
-  case 'D': return parse_directives(p, end, "%m/%d/%y", t, loose, why);
-  case 'F': return parse_directives(p, end, "%Y-%m-%d", t, loose, why);
+  case 'T':
+    return parse_directives(p, end, "%H:%M:%S", t, loose, why);
+  case 'R':
+    return parse_directives(p, end, "%H:%M", t, loose, why);
+  case 'D':
+    return parse_directives(p, end, "%m/%d/%y", t, loose, why);
+  case 'F':
+    return parse_directives(p, end, "%Y-%m-%d", t, loose, why);
   case 'n':
   case 't':
     while (p != end && is_space(*p)) ++p;
     return true;
-  case '%': why = "'%'"; return p != end && *p++ == '%';
-  default: why = "a directive that is known"; return false;
+  case '%':
+    why = "'%'";
+    return p != end && *p++ == '%';
+  default:
+    why = "a directive that is known";
+    return false;
   }
 }
 
-bool parse_directives(const char*& p, const char* end, std::string_view format, civil_time& t, loose_fields& loose, const char*& why) {
+bool parse_directives(const char*& p, const char* end, std::string_view format, civil_time& t, loose_fields& loose,
+                      const char*& why) {
   for (std::size_t i = 0; i < format.size(); ++i) {
     const char c = format[i];
     if (c == '%' && i + 1 < format.size()) {
@@ -281,7 +311,8 @@ std::string bad_directive(std::string_view format) {
   for (std::size_t i = 0; i < format.size(); ++i) {
     if (format[i] != '%') continue;
     if (++i == format.size()) return "%";
-    if (std::string_view("YymdejbBhaAHIMSfpzZsTRDFnt%").find(format[i]) == std::string_view::npos) return std::string("%") + format[i];
+    if (std::string_view("YymdejbBhaAHIMSfpzZsTRDFnt%").find(format[i]) == std::string_view::npos)
+      return std::string("%") + format[i];
   }
   return {};
 }
@@ -289,14 +320,13 @@ std::string bad_directive(std::string_view format) {
 bool to_micros(const civil_time& t, std::int64_t& out) {
   using namespace std::chrono;
   const sys_days day{year{t.year} / t.month / t.day};
-  const std::int64_t seconds = day.time_since_epoch().count() * std::int64_t{86400} + t.hour * 3600 + t.minute * 60 + t.second - t.zone_seconds;
+  const std::int64_t seconds =
+      day.time_since_epoch().count() * std::int64_t{86400} + t.hour * 3600 + t.minute * 60 + t.second - t.zone_seconds;
   out = seconds * 1'000'000 + t.micros;
   return micros_in_range(out);
 }
 
-bool micros_in_range(std::int64_t micros) {
-  return micros >= -62'135'596'800'000'000 && micros <= 253'402'300'799'999'999;
-}
+bool micros_in_range(std::int64_t micros) { return micros >= -62'135'596'800'000'000 && micros <= 253'402'300'799'999'999; }
 
 std::size_t write_date(std::int64_t micros, char* out) {
   using namespace std::chrono;

@@ -14,8 +14,8 @@ struct civil_time {
   bool has_time = false;
 };
 
-/// "2024-02-29", "2024-02-29T12:30:00.123456+02:00", a space for the T, seconds and zone may be absent. Fields are in range and the
-/// day exists. False: `why` says what was expected. More than six digits of a second are refused unless the rest is 0.
+/// "2024-02-29", "2024-02-29T12:30:00.123456+02:00", a space for the T, seconds and zone may be absent. Fields are in range and
+/// the day exists. False: `why` says what was expected. More than six digits of a second are refused unless the rest is 0.
 bool parse_iso8601(std::string_view text, civil_time& out, const char*& why);
 /// strptime with English names: %Y %y %m %d %e %b %B %h %a %A %j %H %I %M %S %f %p %z %Z (UTC, GMT, Z) %s %T %R %D %F %n %t %%.
 bool parse_format(std::string_view text, std::string_view format, civil_time& out, const char*& why);

@@ -3,8 +3,8 @@
 #include "actors/transform/calendar.hpp"
 #include "actors/transform/number.hpp"
 
-#include <charconv>
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 
 namespace millrace::actors::transform {
@@ -30,8 +30,10 @@ bool refuse(const input& v, std::string_view expected, std::string& why) {
   const bool quoted = v.kind == json_kind::string;
   std::size_t n = std::min(v.text.size(), shown);
   while (n > 0 && n < v.text.size() && (static_cast<unsigned char>(v.text[n]) & 0xc0) == 0x80) --n; // whole characters only
-  if (quoted) append_json_string(why, v.text.substr(0, n));
-  else why += v.text.substr(0, n);
+  if (quoted)
+    append_json_string(why, v.text.substr(0, n));
+  else
+    why += v.text.substr(0, n);
   if (n < v.text.size()) why += "...";
   why += ", expected ";
   why += expected;
@@ -44,7 +46,8 @@ bool refuse(const input& v, const value_type& type, std::string_view expected, s
 bool is_word(std::string_view text, std::initializer_list<std::string_view> words) {
   if (text.empty() || text.size() > 5) return false;
   char lower[5];
-  for (std::size_t i = 0; i < text.size(); ++i) lower[i] = static_cast<char>(text[i] >= 'A' && text[i] <= 'Z' ? text[i] + 32 : text[i]);
+  for (std::size_t i = 0; i < text.size(); ++i)
+    lower[i] = static_cast<char>(text[i] >= 'A' && text[i] <= 'Z' ? text[i] + 32 : text[i]);
   for (const std::string_view w : words)
     if (std::string_view(lower, text.size()) == w) return true;
   return false;
@@ -203,19 +206,26 @@ bool to_uuid(const input& v, const value_type& type, arena& memory, cell& out, s
 
 bool coerce_input(const input& v, const value_type& type, arena& memory, cell& out, std::string& why) {
   switch (type.type) {
-  case data_type::boolean: return to_boolean(v, type, out, why);
+  case data_type::boolean:
+    return to_boolean(v, type, out, why);
   case data_type::int64:
   case data_type::float64:
-  case data_type::decimal: return to_number(v, type, memory, out, why);
+  case data_type::decimal:
+    return to_number(v, type, memory, out, why);
   case data_type::text:
-    if (v.kind == json_kind::object || v.kind == json_kind::array) return refuse(v, type, "a text (or declare the column as json)", why);
+    if (v.kind == json_kind::object || v.kind == json_kind::array)
+      return refuse(v, type, "a text (or declare the column as json)", why);
     out = cell::text(v.text);
     return true;
-  case data_type::bytes: return to_bytes(v, type, memory, out, why);
+  case data_type::bytes:
+    return to_bytes(v, type, memory, out, why);
   case data_type::date:
-  case data_type::timestamp: return to_time(v, type, memory, out, why);
-  case data_type::uuid: return to_uuid(v, type, memory, out, why);
-  case data_type::json: break; // its callers know whether the text is JSON already
+  case data_type::timestamp:
+    return to_time(v, type, memory, out, why);
+  case data_type::uuid:
+    return to_uuid(v, type, memory, out, why);
+  case data_type::json:
+    break; // its callers know whether the text is JSON already
   }
   return refuse(v, type, "a known type", why);
 }
@@ -263,8 +273,12 @@ bool coerce(const cell& v, const value_type& type, arena& memory, cell& out, std
   input in;
   switch (v.k) {
   case cell::kind::null:
-  case cell::kind::missing: out = v; return true;
-  case cell::kind::boolean: in = {v.i ? json_kind::true_ : json_kind::false_, v.i ? "true" : "false"}; break;
+  case cell::kind::missing:
+    out = v;
+    return true;
+  case cell::kind::boolean:
+    in = {v.i ? json_kind::true_ : json_kind::false_, v.i ? "true" : "false"};
+    break;
   case cell::kind::int64:
     if (type.type == data_type::int64) {
       out = v;
@@ -284,7 +298,9 @@ bool coerce(const cell& v, const value_type& type, arena& memory, cell& out, std
       return true;
     }
     break;
-  case cell::kind::text: in = {json_kind::string, v.view()}; break;
+  case cell::kind::text:
+    in = {json_kind::string, v.view()};
+    break;
   case cell::kind::blob:
     if (type.type == data_type::bytes) {
       out = v;
@@ -308,13 +324,19 @@ bool coerce(const cell& v, const value_type& type, arena& memory, cell& out, std
 
 cell infer(const json_value& v, arena& memory) {
   switch (v.kind) {
-  case json_kind::null: return {};
-  case json_kind::true_: return noted(cell::of(true), data_type::boolean);
-  case json_kind::false_: return noted(cell::of(false), data_type::boolean);
-  case json_kind::string: return noted(cell::text(text_of(v, memory)), data_type::text);
+  case json_kind::null:
+    return {};
+  case json_kind::true_:
+    return noted(cell::of(true), data_type::boolean);
+  case json_kind::false_:
+    return noted(cell::of(false), data_type::boolean);
+  case json_kind::string:
+    return noted(cell::text(text_of(v, memory)), data_type::text);
   case json_kind::object:
-  case json_kind::array: return noted(cell::text(v.raw), data_type::json);
-  case json_kind::number: break;
+  case json_kind::array:
+    return noted(cell::text(v.raw), data_type::json);
+  case json_kind::number:
+    break;
   }
   if (v.integral) {
     std::int64_t i = 0;
@@ -331,12 +353,17 @@ cell infer(const json_value& v, arena& memory) {
 
 std::string_view text_form(const cell& v, char* buffer) {
   switch (v.k) {
-  case cell::kind::boolean: return v.i ? "true" : "false";
-  case cell::kind::int64: return {buffer, static_cast<std::size_t>(std::to_chars(buffer, buffer + 32, v.i).ptr - buffer)};
-  case cell::kind::float64: return shortest(v.d, buffer);
+  case cell::kind::boolean:
+    return v.i ? "true" : "false";
+  case cell::kind::int64:
+    return {buffer, static_cast<std::size_t>(std::to_chars(buffer, buffer + 32, v.i).ptr - buffer)};
+  case cell::kind::float64:
+    return shortest(v.d, buffer);
   case cell::kind::text:
-  case cell::kind::blob: return v.view();
-  default: return "null";
+  case cell::kind::blob:
+    return v.view();
+  default:
+    return "null";
   }
 }
 

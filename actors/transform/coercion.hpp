@@ -1,5 +1,6 @@
 #pragma once
-// Raw values to typed cells in the forms of interfaces.md, "In SQLite". Exact or refused: no rounding, no wrapping, no silent NULL.
+// Raw values to typed cells in the forms of interfaces.md, "In SQLite". Exact or refused: no rounding, no wrapping, no silent
+// NULL.
 
 #include "actors/transform/json_scanner.hpp"
 #include "actors/transform/row_set.hpp"

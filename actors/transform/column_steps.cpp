@@ -17,7 +17,8 @@ void for_each_row(frame& f, Visit&& visit) {
 
 class rename_step final : public step {
 public:
-  rename_step(std::vector<std::pair<std::string, std::string>> names, std::string name) : names_(std::move(names)), name_(std::move(name)) {}
+  rename_step(std::vector<std::pair<std::string, std::string>> names, std::string name)
+      : names_(std::move(names)), name_(std::move(name)) {}
 
   void run(frame& f, run_state& state) override {
     std::vector<int> from; // resolved before any is renamed, so that two names can be swapped
@@ -42,7 +43,9 @@ private:
       cell& b = f.at(r.slot, to);
       if (a.is_null()) return;
       if (!b.is_null())
-        return state.fail(f, r, "transform", "found both \"" + names.first + "\" and \"" + names.second + "\", expected one of them", name_, names.second);
+        return state.fail(f, r, "transform",
+                          "found both \"" + names.first + "\" and \"" + names.second + "\", expected one of them", name_,
+                          names.second);
       b = a;
     });
     f.columns[from].dropped = true;
@@ -81,7 +84,9 @@ public:
       const int index = f.find(name);
       if (index < 0) continue;
       f.columns[static_cast<std::size_t>(index)].assigned = true;
-      for_each_row(f, [&, method = method](frame_row& r) { mask(f.at(r.slot, static_cast<std::uint32_t>(index)), method, state.memory()); });
+      for_each_row(f, [&, method = method](frame_row& r) {
+        mask(f.at(r.slot, static_cast<std::uint32_t>(index)), method, state.memory());
+      });
     }
   }
 
@@ -89,8 +94,12 @@ private:
   static void mask(cell& c, mask_method method, arena& memory) {
     if (c.k == cell::kind::null || c.k == cell::kind::missing) return; // nothing to hide; NULL stays recognisable
     switch (method) {
-    case mask_method::null: c = cell::null(); break;
-    case mask_method::redact: c = cell::text("***"); break;
+    case mask_method::null:
+      c = cell::null();
+      break;
+    case mask_method::redact:
+      c = cell::text("***");
+      break;
     case mask_method::sha256: {
       char buffer[32];
       const std::string_view text = text_form(c, buffer);
@@ -143,8 +152,10 @@ step_ptr make_rename(step_compiler& c, const transform_step& s, std::string name
         break;
       }
   for (const auto& [old_name, new_name] : s.assignments) {
-    const auto uses = std::count_if(after.columns.begin(), after.columns.end(), [&, n = new_name](const known_column& k) { return k.name == n; });
-    const auto wanted = std::count_if(s.assignments.begin(), s.assignments.end(), [&, n = new_name](const auto& a) { return a.second == n; });
+    const auto uses = std::count_if(after.columns.begin(), after.columns.end(),
+                                    [&, n = new_name](const known_column& k) { return k.name == n; });
+    const auto wanted =
+        std::count_if(s.assignments.begin(), s.assignments.end(), [&, n = new_name](const auto& a) { return a.second == n; });
     if ((uses > 1 && !c.columns.open) || wanted > 1) {
       c.error(s, "rename " + old_name + ": there is already a column \"" + new_name + "\"");
       good = false;
@@ -164,7 +175,8 @@ step_ptr make_drop(step_compiler& c, const transform_step& s, std::string) {
       good = false;
     }
   }
-  for (const std::string& column : s.columns) std::erase_if(c.columns.columns, [&](const known_column& k) { return k.name == column; });
+  for (const std::string& column : s.columns)
+    std::erase_if(c.columns.columns, [&](const known_column& k) { return k.name == column; });
   if (!good) return nullptr;
   return std::make_unique<drop_step>(s.columns);
 }

@@ -22,12 +22,18 @@ bool scan(json_scanner& s, arena& memory, fields& f) {
     json_value v;
     if (!s.key(raw, escaped) || !s.value(v)) return false;
     const std::string_view name = escaped ? unescape(raw, memory) : raw;
-    if (name == "op") f.op = v, f.has_op = true;
-    else if (name == "before") f.before = v;
-    else if (name == "after") f.after = v;
-    else if (name == "source") f.source = v;
-    else if (name == "ts_ms") f.ts = v;
-    else if (name == "payload") f.wrapped = v, f.has_wrapped = true;
+    if (name == "op")
+      f.op = v, f.has_op = true;
+    else if (name == "before")
+      f.before = v;
+    else if (name == "after")
+      f.after = v;
+    else if (name == "source")
+      f.source = v;
+    else if (name == "ts_ms")
+      f.ts = v;
+    else if (name == "payload")
+      f.wrapped = v, f.has_wrapped = true;
   } while (s.take(','));
   return s.take('}') || s.fail("',' or '}'");
 }
@@ -65,7 +71,8 @@ outcome parse_envelope(std::string_view text, const char* readable, arena& memor
   }
   if (!f.has_op && f.has_wrapped) {
     if (f.wrapped.kind == json_kind::null) return outcome::skip;
-    if (f.wrapped.kind != json_kind::object) return refuse(why, std::string("`payload` is ") + to_string(f.wrapped.kind) + ", expected an object");
+    if (f.wrapped.kind != json_kind::object)
+      return refuse(why, std::string("`payload` is ") + to_string(f.wrapped.kind) + ", expected an object");
     json_scanner inner(f.wrapped.raw);
     f = {};
     scan(inner, memory, f);
@@ -75,12 +82,22 @@ outcome parse_envelope(std::string_view text, const char* readable, arena& memor
     return refuse(why, "`op` is " + std::string(f.op.raw.substr(0, 40)) + ", expected one of c, r, u, d, t, m");
   switch (f.op.raw[0]) {
   case 'c':
-  case 'r': out.op = storage::operation::insert; break;
-  case 'u': out.op = storage::operation::update; break;
-  case 'd': out.op = storage::operation::remove; break;
-  case 't': out.op = storage::operation::truncate; break;
-  case 'm': return outcome::skip;
-  default: return refuse(why, "`op` is '" + std::string(f.op.raw) + "', expected one of c, r, u, d, t, m");
+  case 'r':
+    out.op = storage::operation::insert;
+    break;
+  case 'u':
+    out.op = storage::operation::update;
+    break;
+  case 'd':
+    out.op = storage::operation::remove;
+    break;
+  case 't':
+    out.op = storage::operation::truncate;
+    break;
+  case 'm':
+    return outcome::skip;
+  default:
+    return refuse(why, "`op` is '" + std::string(f.op.raw) + "', expected one of c, r, u, d, t, m");
   }
   out.before = f.before;
   out.after = f.after;
@@ -91,12 +108,17 @@ outcome parse_envelope(std::string_view text, const char* readable, arena& memor
       if (name == "ts_ms") {
         if (const auto ms = millis(v); ms && *ms > 0) out.committed_ms = ms; // 0: the connector did not know
       } else if (name == "txId") {
-        if (v.kind == json_kind::string) out.transaction = text_of(v, memory);
-        else if (v.kind == json_kind::number) out.transaction = v.raw;
+        if (v.kind == json_kind::string)
+          out.transaction = text_of(v, memory);
+        else if (v.kind == json_kind::number)
+          out.transaction = v.raw;
       } else if (v.kind == json_kind::string) {
-        if (name == "schema") schema = text_of(v, memory);
-        else if (name == "db") db = text_of(v, memory);
-        else if (name == "table") out.table = text_of(v, memory);
+        if (name == "schema")
+          schema = text_of(v, memory);
+        else if (name == "db")
+          db = text_of(v, memory);
+        else if (name == "table")
+          out.table = text_of(v, memory);
       }
     });
     out.qualifier = schema.empty() ? db : schema;
@@ -105,7 +127,8 @@ outcome parse_envelope(std::string_view text, const char* readable, arena& memor
   if (wants_after && out.after.kind != json_kind::object)
     return refuse(why, std::string("`after` is ") + to_string(out.after.kind) + ", expected the row's object");
   if (out.op == storage::operation::remove && out.before.kind != json_kind::object)
-    return refuse(why, std::string("`before` of a delete is ") + to_string(out.before.kind) + ", expected an object with the row's key");
+    return refuse(why, std::string("`before` of a delete is ") + to_string(out.before.kind) +
+                           ", expected an object with the row's key");
   if (out.before.kind != json_kind::object && out.before.kind != json_kind::null)
     return refuse(why, std::string("`before` is ") + to_string(out.before.kind) + ", expected an object or null");
   return outcome::change;

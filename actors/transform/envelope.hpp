@@ -20,7 +20,8 @@ struct change_envelope {
 
 /// Validates the whole text (its UTF-8 apart). `invalid`: `why` says what was found and expected. The views point into the text
 /// or `memory`.
-change_envelope::outcome parse_envelope(std::string_view text, const char* readable, arena& memory, change_envelope& out, std::string& why);
+change_envelope::outcome parse_envelope(std::string_view text, const char* readable, arena& memory, change_envelope& out,
+                                        std::string& why);
 
 /// What Debezium writes for a column that the source did not send (unchanged TOAST), plain and as bytes.
 bool is_unavailable(const json_value& v);

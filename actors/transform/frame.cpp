@@ -11,7 +11,8 @@ bool same_in_any_case(std::string_view a, std::string_view b) {
 }
 } // namespace
 
-void frame::begin(const std::vector<frame_column>& c, const std::vector<cell>& defaults, std::size_t spare, std::size_t expected) {
+void frame::begin(const std::vector<frame_column>& c, const std::vector<cell>& defaults, std::size_t spare,
+                  std::size_t expected) {
   columns = c;
   rows.clear();
   shadows.clear();
@@ -39,7 +40,9 @@ std::uint32_t frame::add_column(frame_column c) {
     std::vector<cell> moved;
     moved.reserve(std::max(expected_, count) * wider);
     moved.resize(count * wider);
-    for (std::size_t i = 0; i < count; ++i) std::copy_n(cells_.begin() + static_cast<std::ptrdiff_t>(i * stride_), stride_, moved.begin() + static_cast<std::ptrdiff_t>(i * wider));
+    for (std::size_t i = 0; i < count; ++i)
+      std::copy_n(cells_.begin() + static_cast<std::ptrdiff_t>(i * stride_), stride_,
+                  moved.begin() + static_cast<std::ptrdiff_t>(i * wider));
     cells_ = std::move(moved);
     blank_.resize(wider);
     stride_ = wider;

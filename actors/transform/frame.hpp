@@ -25,10 +25,10 @@ struct frame_column {
 constexpr std::uint32_t no_row = ~std::uint32_t{0};
 
 struct frame_row {
-  std::uint32_t change = 0;           ///< index into the batch
-  std::uint32_t slot = 0;             ///< where its cells are
-  std::uint32_t decoded_key = 0;      ///< index into frame::decoded_keys: what a dead letter shows, whatever steps made of it
-  std::uint32_t shadow = no_row;      ///< index into frame::shadows: the row before the update, if its key may differ
+  std::uint32_t change = 0;      ///< index into the batch
+  std::uint32_t slot = 0;        ///< where its cells are
+  std::uint32_t decoded_key = 0; ///< index into frame::decoded_keys: what a dead letter shows, whatever steps made of it
+  std::uint32_t shadow = no_row; ///< index into frame::shadows: the row before the update, if its key may differ
   storage::operation op = storage::operation::insert;
   bool live = true;
   std::uint64_t key_hash = 0, before_key_hash = 0;

@@ -52,13 +52,19 @@ bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 const char* to_string(json_kind k) noexcept {
   switch (k) {
-  case json_kind::null: return "null";
+  case json_kind::null:
+    return "null";
   case json_kind::true_:
-  case json_kind::false_: return "boolean";
-  case json_kind::number: return "number";
-  case json_kind::string: return "text";
-  case json_kind::object: return "object";
-  case json_kind::array: return "array";
+  case json_kind::false_:
+    return "boolean";
+  case json_kind::number:
+    return "number";
+  case json_kind::string:
+    return "text";
+  case json_kind::object:
+    return "object";
+  case json_kind::array:
+    return "array";
   }
   return "value";
 }
@@ -92,9 +98,13 @@ bool json_scanner::escape() {
   case 'f':
   case 'n':
   case 'r':
-  case 't': p_ += 2; return true;
-  case 'u': break;
-  default: return fail("an escape that JSON knows");
+  case 't':
+    p_ += 2;
+    return true;
+  case 'u':
+    break;
+  default:
+    return fail("an escape that JSON knows");
   }
   const int first = hex4(p_ + 2, end_ - p_ - 2);
   if (first < 0) return fail("\\u and four hex digits");
@@ -208,7 +218,8 @@ bool json_scanner::value(json_value& out, int depth) {
     out.raw = "false";
     return word("false");
   case '{':
-  case '[': break;
+  case '[':
+    break;
   default:
     if (*p_ == '-' || is_digit(*p_)) return number(out);
     return fail("a JSON value");
@@ -244,11 +255,21 @@ std::string_view unescape(std::string_view raw, arena& memory) {
     const char c = p[1];
     p += 2;
     switch (c) {
-    case 'b': *out++ = '\b'; break;
-    case 'f': *out++ = '\f'; break;
-    case 'n': *out++ = '\n'; break;
-    case 'r': *out++ = '\r'; break;
-    case 't': *out++ = '\t'; break;
+    case 'b':
+      *out++ = '\b';
+      break;
+    case 'f':
+      *out++ = '\f';
+      break;
+    case 'n':
+      *out++ = '\n';
+      break;
+    case 'r':
+      *out++ = '\r';
+      break;
+    case 't':
+      *out++ = '\t';
+      break;
     case 'u': {
       auto code = static_cast<std::uint32_t>(hex4(p, end - p));
       p += 4;
@@ -259,7 +280,8 @@ std::string_view unescape(std::string_view raw, arena& memory) {
       out = put_utf8(out, code);
       break;
     }
-    default: *out++ = c; // quote, backslash, slash
+    default:
+      *out++ = c; // quote, backslash, slash
     }
   }
   const auto size = static_cast<std::size_t>(out - start);
@@ -316,11 +338,21 @@ void append_json_string(std::string& out, std::string_view text) {
   out += '"';
   for (const char c : text) {
     switch (c) {
-    case '"': out += "\\\""; break;
-    case '\\': out += "\\\\"; break;
-    case '\n': out += "\\n"; break;
-    case '\r': out += "\\r"; break;
-    case '\t': out += "\\t"; break;
+    case '"':
+      out += "\\\"";
+      break;
+    case '\\':
+      out += "\\\\";
+      break;
+    case '\n':
+      out += "\\n";
+      break;
+    case '\r':
+      out += "\\r";
+      break;
+    case '\t':
+      out += "\\t";
+      break;
     default:
       if (static_cast<unsigned char>(c) < 0x20) {
         char code[8];

@@ -51,8 +51,10 @@ void append_json(std::string& out, const cell& v, std::optional<data_type> type)
   switch (v.k) {
   case cell::kind::text: {
     const bool raw = type == data_type::decimal || type == data_type::json;
-    if (raw) out += v.view();
-    else append_json_string(out, v.view());
+    if (raw)
+      out += v.view();
+    else
+      append_json_string(out, v.view());
     return;
   }
   case cell::kind::blob:
@@ -63,7 +65,8 @@ void append_json(std::string& out, const cell& v, std::optional<data_type> type)
   case cell::kind::float64:
     out += std::isfinite(v.d) ? text_form(v, digits) : "null";
     return;
-  default: out += text_form(v, digits);
+  default:
+    out += text_form(v, digits);
   }
 }
 

@@ -8,10 +8,14 @@ namespace millrace::actors::transform {
 namespace {
 int rank_of(int type) {
   switch (type) {
-  case LUA_TNUMBER: return 0;
-  case LUA_TSTRING: return 1;
-  case LUA_TBOOLEAN: return 2;
-  default: return 3;
+  case LUA_TNUMBER:
+    return 0;
+  case LUA_TSTRING:
+    return 1;
+  case LUA_TBOOLEAN:
+    return 2;
+  default:
+    return 3;
   }
 }
 /// The order in which pairs() visits keys. Tables and functions as keys have none.
@@ -32,8 +36,10 @@ int pairs_next(lua_State* L) {
     const lua_Integer at = lua_tointeger(L, lua_upvalueindex(3)) + 1;
     lua_pushinteger(L, at);
     lua_replace(L, lua_upvalueindex(3));
-    if (lua_isnil(L, lua_upvalueindex(2))) lua_pushinteger(L, at);
-    else lua_rawgeti(L, lua_upvalueindex(2), at);
+    if (lua_isnil(L, lua_upvalueindex(2)))
+      lua_pushinteger(L, at);
+    else
+      lua_rawgeti(L, lua_upvalueindex(2), at);
     if (lua_isnil(L, -1)) return 1;
     lua_pushvalue(L, -1);
     if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL) return 2;
@@ -129,7 +135,8 @@ int format(lua_State* L) {
     if (*p != '%') continue;
     ++p;
     while (p < f + size && std::strchr("-+ #0123456789.", *p)) ++p;
-    if (p < f + size && *p == 'p') return luaL_error(L, "string.format: %%p shows an address, which differs from worker to worker");
+    if (p < f + size && *p == 'p')
+      return luaL_error(L, "string.format: %%p shows an address, which differs from worker to worker");
   }
   for (int i = 2; i <= n; ++i) hide_address(L, i);
   lua_sandbox::of(L).spend(L, size / 16);
@@ -159,7 +166,9 @@ int by_length(lua_State* L) {
   const int n = lua_gettop(L);
   if (n > 0 && (lua_type(L, 1) == LUA_TTABLE || lua_type(L, 1) == LUA_TSTRING)) {
     const lua_Integer size = luaL_len(L, 1);
-    if (size > 0) lua_sandbox::of(L).spend(L, static_cast<std::uint64_t>(size) * static_cast<std::uint64_t>(lua_tointeger(L, lua_upvalueindex(2))) / 16);
+    if (size > 0)
+      lua_sandbox::of(L).spend(L, static_cast<std::uint64_t>(size) *
+                                      static_cast<std::uint64_t>(lua_tointeger(L, lua_upvalueindex(2))) / 16);
   }
   lua_pushvalue(L, lua_upvalueindex(1));
   lua_insert(L, 1);
@@ -171,7 +180,8 @@ int by_range(lua_State* L) {
   const int n = lua_gettop(L);
   const int first = static_cast<int>(lua_tointeger(L, lua_upvalueindex(2))), last = first + 1;
   if (n >= last && lua_isinteger(L, first) && lua_isinteger(L, last) && lua_tointeger(L, last) >= lua_tointeger(L, first))
-    lua_sandbox::of(L).spend(L, static_cast<std::uint64_t>(lua_tointeger(L, last)) - static_cast<std::uint64_t>(lua_tointeger(L, first)));
+    lua_sandbox::of(L).spend(L, static_cast<std::uint64_t>(lua_tointeger(L, last)) -
+                                    static_cast<std::uint64_t>(lua_tointeger(L, first)));
   return by_length(L);
 }
 int repeat(lua_State* L) {

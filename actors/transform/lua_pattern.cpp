@@ -49,17 +49,38 @@ struct matcher {
   static bool in_class(int c, int name) {
     bool result = false;
     switch (std::tolower(name)) {
-    case 'a': result = std::isalpha(c); break;
-    case 'c': result = std::iscntrl(c); break;
-    case 'd': result = std::isdigit(c); break;
-    case 'g': result = std::isgraph(c); break;
-    case 'l': result = std::islower(c); break;
-    case 'p': result = std::ispunct(c); break;
-    case 's': result = std::isspace(c); break;
-    case 'u': result = std::isupper(c); break;
-    case 'w': result = std::isalnum(c); break;
-    case 'x': result = std::isxdigit(c); break;
-    default: return name == c;
+    case 'a':
+      result = std::isalpha(c);
+      break;
+    case 'c':
+      result = std::iscntrl(c);
+      break;
+    case 'd':
+      result = std::isdigit(c);
+      break;
+    case 'g':
+      result = std::isgraph(c);
+      break;
+    case 'l':
+      result = std::islower(c);
+      break;
+    case 'p':
+      result = std::ispunct(c);
+      break;
+    case 's':
+      result = std::isspace(c);
+      break;
+    case 'u':
+      result = std::isupper(c);
+      break;
+    case 'w':
+      result = std::isalnum(c);
+      break;
+    case 'x':
+      result = std::isxdigit(c);
+      break;
+    default:
+      return name == c;
     }
     return std::isupper(name) ? !result : result;
   }
@@ -90,10 +111,14 @@ struct matcher {
     if (s >= end) return false;
     const int c = byte(s);
     switch (*p) {
-    case '.': return true;
-    case escape_char: return in_class(c, byte(p + 1));
-    case '[': return in_set(c, p, item_end - 1);
-    default: return byte(p) == c;
+    case '.':
+      return true;
+    case escape_char:
+      return in_class(c, byte(p + 1));
+    case '[':
+      return in_set(c, p, item_end - 1);
+    default:
+      return byte(p) == c;
     }
   }
   const char* balance(const char* s, const char* p) {
@@ -136,7 +161,8 @@ struct matcher {
   }
   const char* close_capture(const char* s, const char* p) {
     int l = level;
-    while (--l >= 0 && capture[l].size != capture_unfinished) {}
+    while (--l >= 0 && capture[l].size != capture_unfinished) {
+    }
     if (l < 0) luaL_error(L, "invalid pattern capture");
     capture[l].size = s - capture[l].at;
     const char* r = match(s, p);
@@ -165,7 +191,8 @@ struct matcher {
       case '(':
         if (p + 1 < pattern_end && p[1] == ')') return open_capture(s, p + 2, capture_position);
         return open_capture(s, p + 1, capture_unfinished);
-      case ')': return close_capture(s, p + 1);
+      case ')':
+        return close_capture(s, p + 1);
       case '$':
         if (p + 1 == pattern_end) return s == end ? s : nullptr;
         break;
@@ -193,7 +220,8 @@ struct matcher {
           continue;
         }
         break;
-      default: break;
+      default:
+        break;
       }
       const char* item_end = class_end(p);
       const char suffix = item_end < pattern_end ? *item_end : 0;
@@ -365,7 +393,8 @@ int gsub(lua_State* L) {
   const char* s = luaL_checklstring(L, 1, &size);
   const char* p = luaL_checklstring(L, 2, &pattern_size);
   const int type = lua_type(L, 3);
-  luaL_argexpected(L, type == LUA_TNUMBER || type == LUA_TSTRING || type == LUA_TFUNCTION || type == LUA_TTABLE, 3, "string/function/table");
+  luaL_argexpected(L, type == LUA_TNUMBER || type == LUA_TSTRING || type == LUA_TFUNCTION || type == LUA_TTABLE, 3,
+                   "string/function/table");
   const lua_Integer most = luaL_optinteger(L, 4, static_cast<lua_Integer>(size) + 1);
   const bool anchored = pattern_size > 0 && *p == '^';
   matcher m{L, s, s + size, p + pattern_size, 0, 0, 0, {}};

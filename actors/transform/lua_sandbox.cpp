@@ -8,14 +8,15 @@
 namespace millrace::actors::transform {
 
 namespace {
-constexpr int hook_interval = 1000;      // instructions between two looks at the limits
-constexpr std::size_t large = 1u << 20;  // an allocation from which on the clock is looked at: copying takes time, too
-const char frozen_key = 0;               // its address is the key under which a frozen table's metatable keeps the content
+constexpr int hook_interval = 1000;     // instructions between two looks at the limits
+constexpr std::size_t large = 1u << 20; // an allocation from which on the clock is looked at: copying takes time, too
+const char frozen_key = 0;              // its address is the key under which a frozen table's metatable keeps the content
 constexpr const char* no_memory = "not enough memory"; // Lua's own words
 
 int read_only(lua_State* L) {
   if (lua_type(L, 2) == LUA_TSTRING)
-    return luaL_error(L, "attempt to change '%s', which outlives the change: globals and their tables are read-only", lua_tostring(L, 2));
+    return luaL_error(L, "attempt to change '%s', which outlives the change: globals and their tables are read-only",
+                      lua_tostring(L, 2));
   return luaL_error(L, "attempt to change a table that outlives the change: globals and their tables are read-only");
 }
 int frozen_length(lua_State* L) {
@@ -65,8 +66,10 @@ void lua_sandbox::spend(lua_State* L, std::uint64_t instructions) {
   if (!limited_) return;
   instructions_ += instructions;
   if (stop_ == stop::none) {
-    if (instructions_ > limits_.lua_instructions) stop_ = stop::instructions;
-    else if (std::chrono::steady_clock::now() > deadline_) stop_ = stop::time;
+    if (instructions_ > limits_.lua_instructions)
+      stop_ = stop::instructions;
+    else if (std::chrono::steady_clock::now() > deadline_)
+      stop_ = stop::time;
   }
   if (stop_ != stop::none) raise(L, "a limit was hit");
 }
@@ -75,10 +78,14 @@ void lua_sandbox::hook(lua_State* L, lua_Debug*) { of(L).spend(L, hook_interval)
 
 std::string lua_sandbox::stop_message() const {
   switch (stop_) {
-  case stop::instructions: return "took more than " + std::to_string(limits_.lua_instructions) + " instructions";
-  case stop::memory: return "took more than " + std::to_string(limits_.lua_memory_bytes) + " bytes of memory";
-  case stop::time: return "took longer than " + std::to_string(limits_.lua_time.count()) + " ms";
-  case stop::none: break;
+  case stop::instructions:
+    return "took more than " + std::to_string(limits_.lua_instructions) + " instructions";
+  case stop::memory:
+    return "took more than " + std::to_string(limits_.lua_memory_bytes) + " bytes of memory";
+  case stop::time:
+    return "took longer than " + std::to_string(limits_.lua_time.count()) + " ms";
+  case stop::none:
+    break;
   }
   return {};
 }
@@ -99,9 +106,20 @@ int lua_sandbox::pcall(lua_State* L) {
   lua_insert(L, 1);
   return pcall_end(L, lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 0, 0, pcall_end), 0);
 }
+// The error that a hook raises calls the message handler with hooks off: past a limit the script's own must not run at all.
+int lua_sandbox::message_handler(lua_State* L) {
+  if (of(L).stop_ != stop::none) return 1;
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_insert(L, 1);
+  lua_call(L, 1, 1);
+  return 1;
+}
 int lua_sandbox::xpcall(lua_State* L) {
   const int n = lua_gettop(L);
   luaL_checktype(L, 2, LUA_TFUNCTION);
+  lua_pushvalue(L, 2);
+  lua_pushcclosure(L, message_handler, 1);
+  lua_replace(L, 2);
   lua_pushboolean(L, 1);
   lua_pushvalue(L, 1);
   lua_rotate(L, 3, 2);
@@ -123,26 +141,40 @@ int lua_sandbox::resume(lua_State* L) {
   }
   return lua_gettop(L);
 }
+// As coroutine.wrap, but where a limit was hit the coroutine's variables are not closed: that, too, would run with hooks off.
 int lua_sandbox::wrapped(lua_State* L) {
-  of(L).spend(L, hook_interval);
+  lua_sandbox& s = of(L);
+  s.spend(L, hook_interval);
+  lua_State* co = lua_tothread(L, lua_upvalueindex(1));
   const int arguments = lua_gettop(L);
-  lua_pushvalue(L, lua_upvalueindex(1));
-  lua_insert(L, 1);
-  lua_call(L, arguments, LUA_MULTRET);
-  return lua_gettop(L);
+  if (!lua_checkstack(co, arguments)) return luaL_error(L, "too many arguments to resume");
+  lua_xmove(L, co, arguments);
+  int results = 0;
+  int status = lua_resume(co, L, arguments, &results);
+  if (status == LUA_OK || status == LUA_YIELD) {
+    if (!lua_checkstack(L, results + 1)) return luaL_error(L, "too many results to resume");
+    lua_xmove(co, L, results);
+    return results;
+  }
+  if (status == LUA_ERRMEM && s.stop_ == stop::none) s.stop_ = stop::memory;
+  if (s.stop_ == stop::none && lua_status(co) != LUA_OK && lua_status(co) != LUA_YIELD) lua_resetthread(co);
+  lua_xmove(co, L, 1);
+  return lua_error(L);
 }
 int lua_sandbox::wrap(lua_State* L) {
-  lua_pushvalue(L, lua_upvalueindex(1)); // coroutine.wrap
-  lua_insert(L, 1);
-  lua_call(L, lua_gettop(L) - 1, 1);
+  luaL_checktype(L, 1, LUA_TFUNCTION);
+  lua_State* co = lua_newthread(L);
+  lua_pushvalue(L, 1);
+  lua_xmove(L, co, 1);
   lua_pushcclosure(L, wrapped, 1);
   return 1;
 }
 
 void lua_sandbox::open_libraries() {
   lua_State* L = L_.get();
-  constexpr luaL_Reg libraries[] = {{LUA_GNAME, luaopen_base},      {LUA_STRLIBNAME, luaopen_string}, {LUA_TABLIBNAME, luaopen_table},
-                                    {LUA_MATHLIBNAME, luaopen_math}, {LUA_UTF8LIBNAME, luaopen_utf8},  {LUA_COLIBNAME, luaopen_coroutine}};
+  constexpr luaL_Reg libraries[] = {{LUA_GNAME, luaopen_base},       {LUA_STRLIBNAME, luaopen_string},
+                                    {LUA_TABLIBNAME, luaopen_table}, {LUA_MATHLIBNAME, luaopen_math},
+                                    {LUA_UTF8LIBNAME, luaopen_utf8}, {LUA_COLIBNAME, luaopen_coroutine}};
   for (const auto& [name, open] : libraries) {
     luaL_requiref(L, name, open, 1);
     lua_pop(L, 1);
@@ -170,8 +202,7 @@ void lua_sandbox::open_libraries() {
   lua_getfield(L, -1, "resume");
   lua_pushcclosure(L, resume, 1);
   lua_setfield(L, -2, "resume");
-  lua_getfield(L, -1, "wrap");
-  lua_pushcclosure(L, wrap, 1);
+  lua_pushcfunction(L, wrap);
   lua_setfield(L, -2, "wrap");
   lua_pop(L, 2);
   add_pattern_functions(L);
@@ -184,7 +215,8 @@ void lua_sandbox::open_libraries() {
 }
 
 std::string lua_sandbox::take_message(lua_State* L) {
-  std::string text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : std::string("an error that is a ") + luaL_typename(L, -1);
+  std::string text =
+      lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : std::string("an error that is a ") + luaL_typename(L, -1);
   lua_pop(L, 1);
   return text;
 }

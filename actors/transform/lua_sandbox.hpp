@@ -1,6 +1,7 @@
 #pragma once
 // A Lua state that can only compute: limits of instructions, memory and time for each change, and nothing kept between changes.
-// liblua is compiled as C: an error is a longjmp. Functions that Lua calls must hold no C++ object with a destructor when they raise.
+// liblua is compiled as C: an error is a longjmp. Functions that Lua calls must hold no C++ object with a destructor when they
+// raise.
 
 #include "actors/transform/transformer.hpp"
 
@@ -13,10 +14,10 @@
 
 namespace millrace::actors::transform {
 
-/// Owner: one step of one transformer. What a script may use: assert, error, ipairs, next, pairs, pcall, xpcall, select, tonumber,
-/// tostring, type, setmetatable, getmetatable, rawequal, rawlen; string (without dump), table, math (without random), utf8, coroutine.
-/// Same input, same output, on any worker: pairs() goes in the order of keys, tostring() shows no addresses, and after load()
-/// globals, their tables and the script's own locals are read-only.
+/// Owner: one step of one transformer. What a script may use: assert, error, ipairs, next, pairs, pcall, xpcall, select,
+/// tonumber, tostring, type, setmetatable, getmetatable, rawequal, rawlen; string (without dump), table, math (without random),
+/// utf8, coroutine. Same input, same output, on any worker: pairs() goes in the order of keys, tostring() shows no addresses, and
+/// after load() globals, their tables and the script's own locals are read-only.
 class lua_sandbox {
 public:
   explicit lua_sandbox(const transform_limits& limits);
@@ -53,6 +54,7 @@ private:
   static void hook(lua_State* L, lua_Debug*);
   static int pcall_end(lua_State* L, int status, lua_KContext extra);
   static int pcall(lua_State* L);
+  static int message_handler(lua_State* L);
   static int xpcall(lua_State* L);
   static int resume(lua_State* L);
   static int wrap(lua_State* L);
@@ -81,7 +83,8 @@ private:
   std::unique_ptr<lua_State, closer> L_;
 };
 
-/// string.find, match, gmatch, gsub with Lua's patterns, spending instructions as they go: Lua's own run in C, where no limit holds.
+/// string.find, match, gmatch, gsub with Lua's patterns, spending instructions as they go: Lua's own run in C, where no limit
+/// holds.
 void add_pattern_functions(lua_State* L);
 /// pairs, next, tostring, string.format and others that would show addresses or hash order, or loop in C without end.
 void add_guarded_functions(lua_State* L);

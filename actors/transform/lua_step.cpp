@@ -15,7 +15,8 @@ using storage::operation;
 
 class lua_step final : public step {
 public:
-  lua_step(std::unique_ptr<lua_sandbox> sandbox, std::string name) : sandbox_(std::move(sandbox)), L_(sandbox_->state()), name_(std::move(name)) {
+  lua_step(std::unique_ptr<lua_sandbox> sandbox, std::string name)
+      : sandbox_(std::move(sandbox)), L_(sandbox_->state()), name_(std::move(name)) {
     make_proxy(change_, index, new_index);
     lua_rawgeti(L_, LUA_REGISTRYINDEX, change_);
     lua_getmetatable(L_, -1);
@@ -34,8 +35,10 @@ public:
     position_of_ = no_row;
     out_.clear();
     for (const frame_row& r : f.rows) {
-      if (r.live && r.op != operation::truncate) one(r);
-      else out_.push_back(r);
+      if (r.live && r.op != operation::truncate)
+        one(r);
+      else
+        out_.push_back(r);
     }
     for (frame_row& r : f.shadows)
       if (r.live) one_delete(r, false);
@@ -48,14 +51,17 @@ private:
   static lua_step& self(lua_State* L) { return *static_cast<lua_step*>(lua_touserdata(L, lua_upvalueindex(1))); }
   static int index(lua_State* L) {
     lua_pushvalue(L, 2);
-    if (lua_rawget(L, lua_upvalueindex(2)) == LUA_TNUMBER) self(L).push_cell(L, static_cast<std::uint32_t>(lua_tointeger(L, -1)));
-    else lua_pushnil(L);
+    if (lua_rawget(L, lua_upvalueindex(2)) == LUA_TNUMBER)
+      self(L).push_cell(L, static_cast<std::uint32_t>(lua_tointeger(L, -1)));
+    else
+      lua_pushnil(L);
     return 1;
   }
   static int new_index(lua_State* L) {
     lua_step& s = self(L);
     if (!s.f_) return luaL_error(L, "the change is over");
-    if (lua_type(L, 2) != LUA_TSTRING) return luaL_error(L, "attempt to set a column whose name is a %s, expected text", luaL_typename(L, 2));
+    if (lua_type(L, 2) != LUA_TSTRING)
+      return luaL_error(L, "attempt to set a column whose name is a %s, expected text", luaL_typename(L, 2));
     lua_pushvalue(L, 2);
     int column = -1;
     if (lua_rawget(L, lua_upvalueindex(2)) == LUA_TNUMBER) column = static_cast<int>(lua_tointeger(L, -1));
@@ -63,7 +69,9 @@ private:
     if (column < 0) {
       if (lua_isnil(L, 3)) return 0;
       column = s.add_column(L);
-      if (column < 0) return luaL_error(L, "column '%s': there are %d columns, no more are taken", lua_tostring(L, 2), static_cast<int>(max_columns));
+      if (column < 0)
+        return luaL_error(L, "column '%s': there are %d columns, no more are taken", lua_tostring(L, 2),
+                          static_cast<int>(max_columns));
       lua_pushvalue(L, 2);
       lua_pushinteger(L, column);
       lua_rawset(L, lua_upvalueindex(2));
@@ -133,12 +141,18 @@ private:
     if (!f_) return lua_pushnil(L);
     const cell& c = f_->at(slot_, column);
     switch (c.k) {
-    case cell::kind::boolean: return lua_pushboolean(L, c.i != 0);
-    case cell::kind::int64: return lua_pushinteger(L, c.i);
-    case cell::kind::float64: return lua_pushnumber(L, c.d);
+    case cell::kind::boolean:
+      return lua_pushboolean(L, c.i != 0);
+    case cell::kind::int64:
+      return lua_pushinteger(L, c.i);
+    case cell::kind::float64:
+      return lua_pushnumber(L, c.d);
     case cell::kind::text:
-    case cell::kind::blob: lua_pushlstring(L, c.size ? c.p : "", c.size); return;
-    default: return lua_pushnil(L);
+    case cell::kind::blob:
+      lua_pushlstring(L, c.size ? c.p : "", c.size);
+      return;
+    default:
+      return lua_pushnil(L);
     }
   }
 
@@ -146,14 +160,20 @@ private:
   const char* to_cell(lua_State* L, int index, std::uint32_t column, cell& out) {
     const field_spec* field = f_->columns[column].field;
     switch (lua_type(L, index)) {
-    case LUA_TNIL: out = cell::null(); break;
-    case LUA_TBOOLEAN: out = cell::of(lua_toboolean(L, index) != 0); break;
+    case LUA_TNIL:
+      out = cell::null();
+      break;
+    case LUA_TBOOLEAN:
+      out = cell::of(lua_toboolean(L, index) != 0);
+      break;
     case LUA_TNUMBER:
       if (lua_isinteger(L, index)) {
         out = cell::of(static_cast<std::int64_t>(lua_tointeger(L, index)));
       } else {
         const double d = lua_tonumber(L, index);
-        if (!std::isfinite(d)) return std::isnan(d) ? "found not-a-number, expected a finite number" : "found an infinite number, expected a finite one";
+        if (!std::isfinite(d))
+          return std::isnan(d) ? "found not-a-number, expected a finite number"
+                               : "found an infinite number, expected a finite one";
         out = cell::of(d);
       }
       break;
@@ -166,8 +186,10 @@ private:
       out = bytes ? cell::blob(kept) : cell::text(kept);
       break;
     }
-    case LUA_TTABLE: return "found a table, expected nil, a boolean, a number or a text";
-    default: return "found a value that no column holds, expected nil, a boolean, a number or a text";
+    case LUA_TTABLE:
+      return "found a table, expected nil, a boolean, a number or a text";
+    default:
+      return "found a value that no column holds, expected nil, a boolean, a number or a text";
     }
     out.note = note::assigned;
     f_->columns[column].assigned = true;
@@ -249,7 +271,8 @@ private:
     return same;
   }
 
-  /// A table's fields into a slot of their own; what it does not have is NULL. Null: done; else what was found. Index is absolute.
+  /// A table's fields into a slot of their own; what it does not have is NULL. Null: done; else what was found. Index is
+  /// absolute.
   std::string row_of(int index, std::uint32_t& slot) {
     slot = f_->add_slot();
     std::fill_n(f_->cells(slot), f_->stride(), cell::null());
@@ -267,7 +290,8 @@ private:
     }
     std::sort(fresh.begin(), fresh.end());
     for (const std::string& name : fresh) {
-      if (f_->columns.size() >= max_columns) return "found the column '" + name + "' beyond " + std::to_string(max_columns) + " columns";
+      if (f_->columns.size() >= max_columns)
+        return "found the column '" + name + "' beyond " + std::to_string(max_columns) + " columns";
       f_->add_column({name});
     }
     if (!fresh.empty()) bind_names();
@@ -308,7 +332,9 @@ private:
       out_.push_back(r);
       return {};
     }
-    if (!lua_istable(L_, -1)) return std::string("found a result that is a ") + luaL_typename(L_, -1) + ", expected the change, a table, a list of tables or nil";
+    if (!lua_istable(L_, -1))
+      return std::string("found a result that is a ") + luaL_typename(L_, -1) +
+             ", expected the change, a table, a list of tables or nil";
     lua_sandbox::unwrap(L_);
     const int result = lua_gettop(L_);
     const std::size_t before = out_.size();
@@ -325,7 +351,8 @@ private:
       bool used = false;
       std::size_t keys = 0;
       for (lua_pushnil(L_); lua_next(L_, result); lua_pop(L_, 1)) ++keys;
-      if (keys != static_cast<std::size_t>(length)) message = "found a table with both a list and names of columns, or a list with gaps, expected one or the other";
+      if (keys != static_cast<std::size_t>(length))
+        message = "found a table with both a list and names of columns, or a list with gaps, expected one or the other";
       for (lua_Integer i = 1; message.empty() && i <= length; ++i) {
         lua_rawgeti(L_, result, i);
         if (is_change(-1)) {

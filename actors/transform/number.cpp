@@ -63,12 +63,18 @@ significant significant_of(const parts& n) {
 
 const char* to_string(number_error e) noexcept {
   switch (e) {
-  case number_error::none: return "a number";
-  case number_error::not_a_number: return "a number";
-  case number_error::fraction: return "a whole number";
-  case number_error::out_of_range: return "a number in the type's range";
-  case number_error::inexact: return "an integer that a float64 holds without rounding";
-  case number_error::too_long: return "at most 1000 digits when its exponent is written out";
+  case number_error::none:
+    return "a number";
+  case number_error::not_a_number:
+    return "a number";
+  case number_error::fraction:
+    return "a whole number";
+  case number_error::out_of_range:
+    return "a number in the type's range";
+  case number_error::inexact:
+    return "an integer that a float64 holds without rounding";
+  case number_error::too_long:
+    return "at most 1000 digits when its exponent is written out";
   }
   return "a number";
 }
@@ -122,7 +128,8 @@ number_error to_decimal(std::string_view text, arena& memory, std::string_view& 
   if (!split(text, n)) return number_error::not_a_number;
   std::string_view integer = n.integer;
   while (integer.size() > 1 && integer[0] == '0') integer.remove_prefix(1);
-  const bool zero = n.integer.find_first_not_of('0') == std::string_view::npos && n.fraction.find_first_not_of('0') == std::string_view::npos;
+  const bool zero =
+      n.integer.find_first_not_of('0') == std::string_view::npos && n.fraction.find_first_not_of('0') == std::string_view::npos;
   const bool negative = n.negative && !zero;
   const bool tidy = !n.has_exponent && !n.integer.empty() && integer.size() == n.integer.size() && n.negative == negative &&
                     text[0] != '+' && text.back() != '.';
@@ -144,7 +151,8 @@ number_error to_decimal(std::string_view text, arena& memory, std::string_view& 
     digits.append(static_cast<std::size_t>(-scale), '0');
     scale = 0;
   }
-  if (static_cast<std::int64_t>(digits.size()) <= scale) digits.insert(0, static_cast<std::size_t>(scale) + 1 - digits.size(), '0');
+  if (static_cast<std::int64_t>(digits.size()) <= scale)
+    digits.insert(0, static_cast<std::size_t>(scale) + 1 - digits.size(), '0');
   std::string result = negative ? "-" : "";
   std::string_view whole = std::string_view(digits).substr(0, digits.size() - static_cast<std::size_t>(scale));
   while (whole.size() > 1 && whole[0] == '0') whole.remove_prefix(1);

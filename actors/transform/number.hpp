@@ -28,7 +28,8 @@ constexpr std::size_t max_expanded_digits = 1000;
 number_error to_int64(std::string_view text, std::int64_t& out);
 /// The nearest double. An integer must be held exactly; a number too large, or too small to be anything but 0, is refused.
 number_error to_float64(std::string_view text, double& out);
-/// The digits as written, without '+', needless leading zeros, exponent or the sign of zero. `out` is a slice of `text` if it can be.
+/// The digits as written, without '+', needless leading zeros, exponent or the sign of zero. `out` is a slice of `text` if it can
+/// be.
 number_error to_decimal(std::string_view text, arena& memory, std::string_view& out);
 /// A double would give back exactly these digits.
 bool survives_float64(std::string_view text);

@@ -13,12 +13,14 @@ namespace {
 constexpr std::size_t max_learned = 2000;
 
 bool plain_name(std::string_view name) {
-  return std::none_of(name.begin(), name.end(), [](char c) { return c == '"' || c == '\\' || static_cast<unsigned char>(c) < 0x20; });
+  return std::none_of(name.begin(), name.end(),
+                      [](char c) { return c == '"' || c == '\\' || static_cast<unsigned char>(c) < 0x20; });
 }
 constexpr std::uint32_t unknown_column = ~std::uint32_t{0};
 } // namespace
 
-record_decoder::record_decoder(const table_spec& table, std::vector<std::string> key, std::vector<std::pair<mark, std::string>>& errors)
+record_decoder::record_decoder(const table_spec& table, std::vector<std::string> key,
+                               std::vector<std::pair<mark, std::string>>& errors)
     : table_(table), key_names_(std::move(key)) {
   for (const field_spec& field : table.schema) {
     const auto column = static_cast<std::uint32_t>(columns_.size());
@@ -47,7 +49,8 @@ record_decoder::record_decoder(const table_spec& table, std::vector<std::string>
       errors.emplace_back(field.where, "default of " + field.name + ": " + why);
     const bool timed = field.type == data_type::date || field.type == data_type::timestamp;
     if (const std::string bad = timed ? bad_directive(field.format) : ""; !bad.empty())
-      errors.emplace_back(field.where, "format of " + field.name + ": found " + bad + ", expected a strptime directive that is known");
+      errors.emplace_back(field.where,
+                          "format of " + field.name + ": found " + bad + ", expected a strptime directive that is known");
     defaults_.push_back(value);
   }
 }
@@ -111,14 +114,16 @@ void record_decoder::unknown(frame& f, std::uint32_t slot, source_field& field, 
   const bool infers = !table_.has_schema || table_.schema_change == schema_change_policy::add_columns;
   if (!infers) {
     if (table_.schema_change == schema_change_policy::quarantine && image_ == image::row)
-      note(unknown_column, "schema", "found the field \"" + field.name + "\", expected only fields that the schema names", field.name);
+      note(unknown_column, "schema", "found the field \"" + field.name + "\", expected only fields that the schema names",
+           field.name);
     return;
   }
   if (field.run != run_) {
     int column = f.find(field.name);
     if (column < 0) {
       if (f.columns.size() >= max_columns) {
-        note(unknown_column, "schema", "found the field \"" + field.name + "\" beyond " + std::to_string(max_columns) + " columns", field.name);
+        note(unknown_column, "schema",
+             "found the field \"" + field.name + "\" beyond " + std::to_string(max_columns) + " columns", field.name);
         return;
       }
       column = static_cast<int>(f.add_column({field.name, nullptr, true, false}));
@@ -199,8 +204,10 @@ bool record_decoder::decode_json(frame& f, std::uint32_t slot, std::string_view 
           scratch.name = name;
           field = &scratch;
         } else if (plain_name(field->name)) {
-          if (position < order_.size()) order_[position] = field;
-          else if (position == order_.size()) order_.push_back(field);
+          if (position < order_.size())
+            order_[position] = field;
+          else if (position == order_.size())
+            order_.push_back(field);
         }
       }
       json_value v;
@@ -227,8 +234,10 @@ bool record_decoder::decode_csv(frame& f, std::uint32_t slot, std::string_view r
     header_fields_.clear();
     std::string_view names = header_;
     if (names.starts_with("\xef\xbb\xbf")) names.remove_prefix(3);
-    if (names.empty()) header_error_ = "the file has no header record";
-    else if (std::string why; !split_csv(names, default_memory_, cells_, why)) header_error_ = "the file's header record is not valid CSV " + why;
+    if (names.empty())
+      header_error_ = "the file has no header record";
+    else if (std::string why; !split_csv(names, default_memory_, cells_, why))
+      header_error_ = "the file's header record is not valid CSV " + why;
     else
       for (const csv_cell& c : cells_) {
         source_field* field = find(c.text);
@@ -250,7 +259,9 @@ bool record_decoder::decode_csv(frame& f, std::uint32_t slot, std::string_view r
     return false;
   }
   if (cells_.size() != header_fields_.size()) {
-    problem = {"parse", "found " + std::to_string(cells_.size()) + " cells, expected " + std::to_string(header_fields_.size()) + " as in the header",
+    problem = {"parse",
+               "found " + std::to_string(cells_.size()) + " cells, expected " + std::to_string(header_fields_.size()) +
+                   " as in the header",
                {}};
     return false;
   }

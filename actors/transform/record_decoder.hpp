@@ -16,12 +16,13 @@ struct decode_problem {
   std::string reason, message, column;
 };
 
-/// Owner: one transformer, one per table. Remembers the order of the last record's keys, because the next one mostly has the same.
+/// Owner: one transformer, one per table. Remembers the order of the last record's keys, because the next one mostly has the
+/// same.
 class record_decoder {
 public:
   enum class image : std::uint8_t {
-    row,  ///< every column counts
-    key,  ///< a delete or an update's `before`: a bad value outside the key is taken as NULL, unknown fields are ignored
+    row, ///< every column counts
+    key, ///< a delete or an update's `before`: a bad value outside the key is taken as NULL, unknown fields are ignored
   };
 
   /// `key` has the names that the key's columns have when they are decoded; empty names are made by steps.
@@ -39,7 +40,8 @@ public:
   /// reason is `parse`.
   bool decode_json(frame& f, std::uint32_t slot, std::string_view object, const char* readable, image what, unavailable marks,
                    arena& memory, decode_problem& problem);
-  bool decode_csv(frame& f, std::uint32_t slot, std::string_view record, std::string_view header, arena& memory, decode_problem& problem);
+  bool decode_csv(frame& f, std::uint32_t slot, std::string_view record, std::string_view header, arena& memory,
+                  decode_problem& problem);
   /// XXH3 over the decoded key's typed values, never 0; 0 if a part of it is missing, null or failed to decode.
   std::uint64_t key_hash(frame& f, std::uint32_t slot) const;
 
@@ -51,10 +53,10 @@ private:
   struct source_field {
     std::string name;
     std::vector<target> targets;
-    bool known = false;          ///< the schema names it; else it is inferred, ignored or refused by policy
-    bool simple = false;         ///< one target without a path
-    std::uint64_t seen = 0;      ///< the record that had it last
-    std::uint64_t run = 0;       ///< inferred: the run for which `column` holds
+    bool known = false;     ///< the schema names it; else it is inferred, ignored or refused by policy
+    bool simple = false;    ///< one target without a path
+    std::uint64_t seen = 0; ///< the record that had it last
+    std::uint64_t run = 0;  ///< inferred: the run for which `column` holds
     std::uint32_t column = 0;
   };
   source_field* find(std::string_view name);
@@ -73,7 +75,7 @@ private:
   std::vector<cell> defaults_;
   arena default_memory_;
   std::unordered_map<std::string_view, std::unique_ptr<source_field>> fields_; ///< keys are the fields' own names
-  std::vector<source_field*> order_; ///< of the last record's keys
+  std::vector<source_field*> order_;                                           ///< of the last record's keys
   std::vector<source_field*> header_fields_;
   std::string header_;
   bool header_read_ = false;

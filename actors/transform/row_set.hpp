@@ -32,12 +32,37 @@ struct cell {
   std::uint8_t note = 0; ///< transform's own remark (how it was inferred, that a step assigned it): others ignore it
   cell() : i(0) {}
   static cell null() { return {}; }
-  static cell of(bool v) { cell c; c.k = kind::boolean; c.i = v; return c; }
-  static cell of(std::int64_t v) { cell c; c.k = kind::int64; c.i = v; return c; }
-  static cell of(double v) { cell c; c.k = kind::float64; c.d = v; return c; }
+  static cell of(bool v) {
+    cell c;
+    c.k = kind::boolean;
+    c.i = v;
+    return c;
+  }
+  static cell of(std::int64_t v) {
+    cell c;
+    c.k = kind::int64;
+    c.i = v;
+    return c;
+  }
+  static cell of(double v) {
+    cell c;
+    c.k = kind::float64;
+    c.d = v;
+    return c;
+  }
   /// `v` must outlive the row_set or live in its arena.
-  static cell text(std::string_view v) { cell c; c.k = kind::text; c.p = v.data(); c.size = static_cast<std::uint32_t>(v.size()); return c; }
-  static cell blob(std::string_view v) { cell c = text(v); c.k = kind::blob; return c; }
+  static cell text(std::string_view v) {
+    cell c;
+    c.k = kind::text;
+    c.p = v.data();
+    c.size = static_cast<std::uint32_t>(v.size());
+    return c;
+  }
+  static cell blob(std::string_view v) {
+    cell c = text(v);
+    c.k = kind::blob;
+    return c;
+  }
   std::string_view view() const { return {p, size}; }
   bool is_null() const { return k == kind::null; }
 };
@@ -52,7 +77,7 @@ struct column {
 /// The rows' shape. Rows made under an explicit schema share one layout object for the life of the transformer, so that a
 /// destination can keep its statements by the pointer's value; others get a new one when columns appear.
 struct table_layout {
-  std::uint32_t table = 0;       ///< index into load_spec::tables
+  std::uint32_t table = 0; ///< index into load_spec::tables
   std::vector<column> columns;
   std::vector<std::uint32_t> key; ///< indexes into columns, in the spec's order
 };
@@ -82,7 +107,7 @@ struct failed_change {
   std::string column;
   storage::operation op = storage::operation::insert;
   std::string table;
-  std::string key;     ///< JSON object of the key's columns, if it could be read
+  std::string key; ///< JSON object of the key's columns, if it could be read
   std::uint64_t key_hash = 0, before_key_hash = 0;
 };
 

@@ -23,8 +23,11 @@ bool read(sqlite3_context* ctx, sqlite3_value* v, const char* function, decimal&
   std::string_view text;
   char buffer[32];
   switch (sqlite3_value_type(v)) {
-  case SQLITE_FLOAT: text = shortest(sqlite3_value_double(v), buffer); break;
-  case SQLITE_BLOB: return refuse("found bytes, expected a decimal");
+  case SQLITE_FLOAT:
+    text = shortest(sqlite3_value_double(v), buffer);
+    break;
+  case SQLITE_BLOB:
+    return refuse("found bytes, expected a decimal");
   default:
     text = {reinterpret_cast<const char*>(sqlite3_value_text(v)), static_cast<std::size_t>(sqlite3_value_bytes(v))};
   }
@@ -82,15 +85,16 @@ void function(sqlite3_context* ctx, int, sqlite3_value** args) {
     return;
   }
   align(a, b);
-  if constexpr (op == operation::cmp) sqlite3_result_int(ctx, a.digits.compare(b.digits) < 0 ? -1 : a.digits.compare(b.digits) > 0 ? 1 : 0);
+  if constexpr (op == operation::cmp)
+    sqlite3_result_int(ctx, a.digits.compare(b.digits) < 0 ? -1 : a.digits.compare(b.digits) > 0 ? 1 : 0);
   if constexpr (op == operation::add) write(ctx, {a.digits + b.digits, a.scale}, name);
   if constexpr (op == operation::sub) write(ctx, {a.digits - b.digits, a.scale}, name);
 }
 
 template <operation op>
 void add(sqlite3* db) {
-  sqlite3_create_function_v2(db, names[static_cast<int>(op)], 2, SQLITE_UTF8 | SQLITE_DETERMINISTIC | SQLITE_INNOCUOUS, nullptr, function<op>, nullptr,
-                             nullptr, nullptr);
+  sqlite3_create_function_v2(db, names[static_cast<int>(op)], 2, SQLITE_UTF8 | SQLITE_DETERMINISTIC | SQLITE_INNOCUOUS, nullptr,
+                             function<op>, nullptr, nullptr, nullptr);
 }
 } // namespace
 

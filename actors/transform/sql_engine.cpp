@@ -11,7 +11,7 @@ namespace millrace::actors::transform {
 
 namespace {
 constexpr std::array<std::string_view, 5> meta_names{"payload", "op", "table_name", "offset", "ts"};
-constexpr int ops_a_call = 1000;        // how often the progress handler is asked
+constexpr int ops_a_call = 1000; // how often the progress handler is asked
 constexpr const char* vfs_name = "millrace-log-time";
 
 // SQLite asks its VFS what time 'now' is. Ours answers with the log's time, so that a replay gives the same rows.
@@ -39,23 +39,29 @@ void register_vfs() {
   });
 }
 
-bool equals(const char* a, std::string_view b) { return a && sqlite3_strnicmp(a, b.data(), static_cast<int>(b.size())) == 0 && a[b.size()] == 0; }
+bool equals(const char* a, std::string_view b) {
+  return a && sqlite3_strnicmp(a, b.data(), static_cast<int>(b.size())) == 0 && a[b.size()] == 0;
+}
 
 /// Everything that is not computing is refused: files, other tables, settings, chance.
 int authorize(void* module, int action, const char* first, const char* second, const char*, const char*) {
   switch (action) {
-  case SQLITE_SELECT: return SQLITE_OK;
+  case SQLITE_SELECT:
+    return SQLITE_OK;
   case SQLITE_READ:
-    if (!first || !*first || *static_cast<const std::string*>(module) == first || equals(first, "json_each") || equals(first, "json_tree"))
+    if (!first || !*first || *static_cast<const std::string*>(module) == first || equals(first, "json_each") ||
+        equals(first, "json_tree"))
       return SQLITE_OK;
     return SQLITE_DENY;
   case SQLITE_FUNCTION:
-    for (const std::string_view refused : {"random", "randomblob", "load_extension", "changes", "total_changes", "last_insert_rowid",
-                                           "sqlite_source_id", "sqlite_version", "sqlite_log", "sqlite_compileoption_get",
-                                           "sqlite_compileoption_used", "sqlite_offset", "fts3_tokenizer"})
+    for (const std::string_view refused :
+         {"random", "randomblob", "load_extension", "changes", "total_changes", "last_insert_rowid", "sqlite_source_id",
+          "sqlite_version", "sqlite_log", "sqlite_compileoption_get", "sqlite_compileoption_used", "sqlite_offset",
+          "fts3_tokenizer"})
       if (equals(second, refused)) return SQLITE_DENY;
     return SQLITE_OK;
-  default: return SQLITE_DENY; // recursive queries included: they only compute, but without end
+  default:
+    return SQLITE_DENY; // recursive queries included: they only compute, but without end
   }
 }
 
@@ -63,11 +69,16 @@ const char* affinity_of(const field_spec* field) {
   if (!field) return "";
   switch (field->type) {
   case data_type::boolean:
-  case data_type::int64: return " integer";
-  case data_type::float64: return " real";
-  case data_type::decimal: return " numeric"; // enters as text; compared as a number
-  case data_type::bytes: return " blob";
-  default: return " text";
+  case data_type::int64:
+    return " integer";
+  case data_type::float64:
+    return " real";
+  case data_type::decimal:
+    return " numeric"; // enters as text; compared as a number
+  case data_type::bytes:
+    return " blob";
+  default:
+    return " text";
   }
 }
 
@@ -160,25 +171,43 @@ struct change_module {
       const cell& v = s.f->at(r.slot, static_cast<std::uint32_t>(b.column));
       switch (v.k) {
       case cell::kind::boolean:
-      case cell::kind::int64: sqlite3_result_int64(ctx, v.i); return SQLITE_OK;
-      case cell::kind::float64: sqlite3_result_double(ctx, v.d); return SQLITE_OK;
-      case cell::kind::text: text(ctx, v.view()); return SQLITE_OK;
-      case cell::kind::blob: sqlite3_result_blob64(ctx, v.p ? v.p : "", v.size, SQLITE_STATIC); return SQLITE_OK;
-      default: break;
+      case cell::kind::int64:
+        sqlite3_result_int64(ctx, v.i);
+        return SQLITE_OK;
+      case cell::kind::float64:
+        sqlite3_result_double(ctx, v.d);
+        return SQLITE_OK;
+      case cell::kind::text:
+        text(ctx, v.view());
+        return SQLITE_OK;
+      case cell::kind::blob:
+        sqlite3_result_blob64(ctx, v.p ? v.p : "", v.size, SQLITE_STATIC);
+        return SQLITE_OK;
+      default:
+        break;
       }
     }
     switch (b.meta) {
-    case 0: text(ctx, s.state->batch().payload(r.change)); break;
-    case 1: text(ctx, storage::to_string(r.op)); break;
-    case 2: text(ctx, r.table); break;
-    case 3: sqlite3_result_int64(ctx, static_cast<sqlite3_int64>(s.state->batch().base().value + r.change)); break;
+    case 0:
+      text(ctx, s.state->batch().payload(r.change));
+      break;
+    case 1:
+      text(ctx, storage::to_string(r.op));
+      break;
+    case 2:
+      text(ctx, r.table);
+      break;
+    case 3:
+      sqlite3_result_int64(ctx, static_cast<sqlite3_int64>(s.state->batch().base().value + r.change));
+      break;
     case 4: {
       char buffer[32];
       const std::size_t size = write_timestamp(r.time_us, buffer);
       sqlite3_result_text(ctx, buffer, static_cast<int>(size), SQLITE_TRANSIENT);
       break;
     }
-    default: break; // NULL
+    default:
+      break; // NULL
     }
     return SQLITE_OK;
   }
@@ -205,7 +234,8 @@ struct change_module {
   }
 };
 
-sql_engine::sql_engine(const shape& columns, const transform_limits& limits) : columns_(columns), scan_(std::make_unique<change_scan>()) {
+sql_engine::sql_engine(const shape& columns, const transform_limits& limits)
+    : columns_(columns), scan_(std::make_unique<change_scan>()) {
   register_vfs();
   sqlite3* db = nullptr;
   const int rc = sqlite3_open_v2(":memory:", &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, vfs_name);
@@ -257,7 +287,8 @@ bool sql_engine::declare() {
 std::string sql_engine::try_prepare(const std::string& sql, statement_ptr& out) {
   sqlite3_stmt* s = nullptr;
   const char* tail = nullptr;
-  const int rc = sqlite3_prepare_v3(db_.get(), sql.c_str(), static_cast<int>(sql.size()) + 1, SQLITE_PREPARE_PERSISTENT, &s, &tail);
+  const int rc =
+      sqlite3_prepare_v3(db_.get(), sql.c_str(), static_cast<int>(sql.size()) + 1, SQLITE_PREPARE_PERSISTENT, &s, &tail);
   out.reset(s);
   if (rc != SQLITE_OK) return sqlite3_errmsg(db_.get());
   if (!s || (tail && *tail)) return "expected one expression";
@@ -285,7 +316,8 @@ std::string sql_engine::check(const std::string& text) {
   if (text.find('\0') != std::string::npos) return "found a NUL character";
   // Reading `change` again inside an expression would go over rows that other workers may hold.
   std::string lower = text;
-  std::transform(lower.begin(), lower.end(), lower.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+  std::transform(lower.begin(), lower.end(), lower.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
   if (lower.find("millrace change") != std::string::npos) return "no such table";
   if (lower.find_first_not_of(" \t\r\n") == std::string::npos) return "found nothing, expected an expression";
   for (;;) {
@@ -310,12 +342,13 @@ statement_ptr sql_engine::prepare(const std::vector<std::string>& selects, const
   sql += " from " + quoted(module_) + " as change";
   if (!filter.empty()) sql += " where (\n" + filter + "\n)";
   statement_ptr s;
-  if (const std::string message = try_prepare(sql, s); !message.empty()) throw std::logic_error("checked SQL does not compile: " + message);
+  if (const std::string message = try_prepare(sql, s); !message.empty())
+    throw std::logic_error("checked SQL does not compile: " + message);
   return s;
 }
 
-void sql_engine::run(sqlite3_stmt* statement, frame& f, run_state& state, std::vector<frame_row>& rows, std::size_t begin, std::size_t end,
-                     bool deletes, const std::function<void(frame_row&, sqlite3_stmt*)>& on_row,
+void sql_engine::run(sqlite3_stmt* statement, frame& f, run_state& state, std::vector<frame_row>& rows, std::size_t begin,
+                     std::size_t end, bool deletes, const std::function<void(frame_row&, sqlite3_stmt*)>& on_row,
                      const std::function<void(frame_row&, std::string)>& on_error) {
   change_scan& s = *scan_;
   s.f = &f;
@@ -326,7 +359,8 @@ void sql_engine::run(sqlite3_stmt* statement, frame& f, run_state& state, std::v
   s.bindings.resize(names_.size());
   for (std::size_t i = 0; i < names_.size(); ++i) {
     s.bindings[i] = {f.find_any_case(names_[i]), -1};
-    for (std::size_t m = 0; m < meta_names.size(); ++m) // a change's own column of this name hides what we know, if it may have one
+    for (std::size_t m = 0; m < meta_names.size();
+         ++m) // a change's own column of this name hides what we know, if it may have one
       if (names_[i] == meta_names[m] && (columns_.open || s.bindings[i].column < 0)) s.bindings[i].meta = static_cast<int>(m);
   }
   log_time_us = std::chrono::duration_cast<std::chrono::microseconds>(state.batch().first_time().time_since_epoch()).count();
@@ -337,7 +371,9 @@ void sql_engine::run(sqlite3_stmt* statement, frame& f, run_state& state, std::v
     int rc = SQLITE_ROW;
     while ((rc = sqlite3_step(statement)) == SQLITE_ROW) on_row(rows[s.current], statement);
     std::string message = rc == SQLITE_DONE ? "" : sqlite3_errmsg(db_.get());
-    if (rc == SQLITE_INTERRUPT) message = "took more steps of SQLite's virtual machine than a change may (" + std::to_string(s.ops_limit * ops_a_call) + ")";
+    if (rc == SQLITE_INTERRUPT)
+      message =
+          "took more steps of SQLite's virtual machine than a change may (" + std::to_string(s.ops_limit * ops_a_call) + ")";
     sqlite3_reset(statement);
     if (rc == SQLITE_DONE) break;
     if (s.current >= end) s.current = end - 1;

@@ -1,5 +1,6 @@
 #pragma once
-// SQL expressions over the rows of a frame: one in-memory SQLite with the virtual table `change`, which may do nothing but compute.
+// SQL expressions over the rows of a frame: one in-memory SQLite with the virtual table `change`, which may do nothing but
+// compute.
 
 #include "actors/transform/step.hpp"
 

@@ -52,8 +52,10 @@ public:
     std::string column;
     statement_ptr alone; ///< the expression by itself, to find which one failed
   };
-  set_step(std::unique_ptr<sql_engine> engine, statement_ptr all, std::vector<assignment> each, std::string name, bool takes_deletes)
-      : engine_(std::move(engine)), all_(std::move(all)), each_(std::move(each)), name_(std::move(name)), takes_deletes_(takes_deletes) {}
+  set_step(std::unique_ptr<sql_engine> engine, statement_ptr all, std::vector<assignment> each, std::string name,
+           bool takes_deletes)
+      : engine_(std::move(engine)), all_(std::move(all)), each_(std::move(each)), name_(std::move(name)),
+        takes_deletes_(takes_deletes) {}
 
   void run(frame& f, run_state& state) override {
     targets_.clear();
@@ -71,17 +73,21 @@ private:
   void pass(frame& f, run_state& state, std::vector<frame_row>& rows) {
     if (rows.empty()) return;
     engine_->run(
-        all_.get(), f, state, rows, 0, rows.size(), takes_deletes_, [&](frame_row& r, sqlite3_stmt* s) { assign(f, state, r, s); },
-        [&](frame_row& r, std::string message) { blame_.emplace_back(static_cast<std::size_t>(&r - rows.data()), std::move(message)); });
+        all_.get(), f, state, rows, 0, rows.size(), takes_deletes_,
+        [&](frame_row& r, sqlite3_stmt* s) { assign(f, state, r, s); },
+        [&](frame_row& r, std::string message) {
+          blame_.emplace_back(static_cast<std::size_t>(&r - rows.data()), std::move(message));
+        });
     for (auto& [index, message] : blame_) {
       std::string step = name_, column;
       for (const assignment& a : each_) {
         bool failed = false;
-        engine_->run(a.alone.get(), f, state, rows, index, index + 1, takes_deletes_, [](frame_row&, sqlite3_stmt*) {},
-                     [&](frame_row&, std::string why) {
-                       failed = true;
-                       message = std::move(why);
-                     });
+        engine_->run(
+            a.alone.get(), f, state, rows, index, index + 1, takes_deletes_, [](frame_row&, sqlite3_stmt*) {},
+            [&](frame_row&, std::string why) {
+              failed = true;
+              message = std::move(why);
+            });
         if (!failed) continue;
         column = a.column;
         break;
@@ -97,11 +103,14 @@ private:
       const int n = static_cast<int>(i);
       cell value;
       switch (sqlite3_column_type(s, n)) {
-      case SQLITE_INTEGER: value = cell::of(static_cast<std::int64_t>(sqlite3_column_int64(s, n))); break;
+      case SQLITE_INTEGER:
+        value = cell::of(static_cast<std::int64_t>(sqlite3_column_int64(s, n)));
+        break;
       case SQLITE_FLOAT:
         value = cell::of(sqlite3_column_double(s, n));
         if (!std::isfinite(value.d)) {
-          state.fail(f, r, "type", "found an infinite number, expected a finite one", name_ + " " + each_[i].column, each_[i].column);
+          state.fail(f, r, "type", "found an infinite number, expected a finite one", name_ + " " + each_[i].column,
+                     each_[i].column);
           return;
         }
         break;
@@ -120,7 +129,8 @@ private:
         value = cell::blob(state.memory().copy({static_cast<const char*>(sqlite3_column_blob(s, n)), size}));
         break;
       }
-      default: break;
+      default:
+        break;
       }
       value.note = note::assigned;
       f.at(r.slot, targets_[i]) = value;

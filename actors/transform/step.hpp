@@ -33,6 +33,10 @@ public:
   void fail(frame& f, frame_row& row, std::string reason, std::string message, std::string step, std::string column);
   /// The same for a change that no row was made of.
   void fail(failed_change f);
+  /// Completes the newest failure, which is this change's: its row failed before the row it replaces was read.
+  void set_before_key(std::uint32_t change, std::uint64_t hash) {
+    if (!out_.failures.empty() && out_.failures.back().change == change) out_.failures.back().before_key_hash = hash;
+  }
   bool failed(std::uint32_t change) const { return failed_[change - out_.first]; }
   /// The key's names in the destination's table, for the JSON of a dead letter.
   const std::vector<std::string>* key_names = nullptr;
@@ -64,7 +68,8 @@ struct step_compiler {
 /// "transform[2] set", from 1, as in dead letters.
 std::string step_name(std::size_t index, step_kind kind);
 
-// Each gives null after it has told the compiler an error. `takes_deletes`: set works on deletes too, because a key depends on it.
+// Each gives null after it has told the compiler an error. `takes_deletes`: set works on deletes too, because a key depends on
+// it.
 step_ptr make_where(step_compiler& c, const transform_step& s, std::string name);
 step_ptr make_set(step_compiler& c, const transform_step& s, std::string name, bool takes_deletes);
 step_ptr make_rename(step_compiler& c, const transform_step& s, std::string name);

@@ -16,9 +16,12 @@ bool same_cell(const cell& a, const cell& b) {
 bool absent(const cell& c) { return c.k == cell::kind::null || c.k == cell::kind::missing; }
 } // namespace
 
-std::string step_name(std::size_t index, step_kind kind) { return "transform[" + std::to_string(index + 1) + "] " + to_string(kind); }
+std::string step_name(std::size_t index, step_kind kind) {
+  return "transform[" + std::to_string(index + 1) + "] " + to_string(kind);
+}
 
-table_program::table_program(const table_spec& table, std::uint32_t index, const transform_limits& limits, std::vector<step_error>& errors)
+table_program::table_program(const table_spec& table, std::uint32_t index, const transform_limits& limits,
+                             std::vector<step_error>& errors)
     : table_(table), index_(index) {
   trace_key();
   std::vector<std::pair<mark, std::string>> decoder_errors;
@@ -65,11 +68,21 @@ void table_program::compile(const transform_limits& limits, std::vector<step_err
     std::string name = step_name(i, s.kind);
     step_ptr made;
     switch (s.kind) {
-    case step_kind::where: made = make_where(c, s, std::move(name)); break;
-    case step_kind::set: made = make_set(c, s, std::move(name), static_cast<int>(i) <= last_key_step_); break;
-    case step_kind::rename: made = make_rename(c, s, std::move(name)); break;
-    case step_kind::drop: made = make_drop(c, s, std::move(name)); break;
-    case step_kind::mask: made = make_mask(c, s, std::move(name)); break;
+    case step_kind::where:
+      made = make_where(c, s, std::move(name));
+      break;
+    case step_kind::set:
+      made = make_set(c, s, std::move(name), static_cast<int>(i) <= last_key_step_);
+      break;
+    case step_kind::rename:
+      made = make_rename(c, s, std::move(name));
+      break;
+    case step_kind::drop:
+      made = make_drop(c, s, std::move(name));
+      break;
+    case step_kind::mask:
+      made = make_mask(c, s, std::move(name));
+      break;
     case step_kind::lua:
       made = make_lua(c, s, std::move(name));
       c.columns.open = true; // a script may add what it likes
@@ -105,10 +118,13 @@ void table_program::add_row(run_state& state, frame_row row, bool decoded, const
   row.decoded_key = static_cast<std::uint32_t>(frame_.decoded_keys.size());
   for (const int column : frame_.key) frame_.decoded_keys.push_back(column < 0 ? cell::null() : frame_.cells(row.slot)[column]);
   frame_.rows.push_back(row);
-  if (!decoded) state.fail(frame_, frame_.rows.back(), problem.reason, problem.message, problem.reason == "parse" ? "decode" : "schema", problem.column);
+  if (!decoded)
+    state.fail(frame_, frame_.rows.back(), problem.reason, problem.message, problem.reason == "parse" ? "decode" : "schema",
+               problem.column);
 }
 
-void table_program::decode_json(run_state& state, std::uint32_t change, std::string_view payload, const char* readable, std::int64_t time_us) {
+void table_program::decode_json(run_state& state, std::uint32_t change, std::string_view payload, const char* readable,
+                                std::int64_t time_us) {
   frame_row row;
   row.change = change;
   row.time_us = time_us;
@@ -119,7 +135,8 @@ void table_program::decode_json(run_state& state, std::uint32_t change, std::str
   add_row(state, row, decoded, problem);
 }
 
-void table_program::decode_csv(run_state& state, std::uint32_t change, std::string_view payload, std::string_view header, std::int64_t time_us) {
+void table_program::decode_csv(run_state& state, std::uint32_t change, std::string_view payload, std::string_view header,
+                               std::int64_t time_us) {
   frame_row row;
   row.change = change;
   row.time_us = time_us;
@@ -147,12 +164,13 @@ void table_program::decode_event(run_state& state, std::uint32_t change, const c
   }
   decode_problem problem;
   const std::string_view object = removes ? event.before.raw : event.after.raw;
-  const bool decoded = decoder_->decode_json(frame_, row.slot, object, readable, removes ? image::key : image::row,
-                                             event.op == operation::update ? marks::is_missing : marks::is_null, state.memory(), problem);
+  const bool decoded =
+      decoder_->decode_json(frame_, row.slot, object, readable, removes ? image::key : image::row,
+                            event.op == operation::update ? marks::is_missing : marks::is_null, state.memory(), problem);
   const std::size_t rows_before = frame_.rows.size();
   add_row(state, row, decoded, problem);
-  if (frame_.rows.size() == rows_before || event.op != operation::update || event.before.kind != json_kind::object || table_.key.empty() ||
-      table_.mode == load_mode::append)
+  if (frame_.rows.size() == rows_before || event.op != operation::update || event.before.kind != json_kind::object ||
+      table_.key.empty() || table_.mode == load_mode::append)
     return;
 
   // Where the row stood before the update. Its key is all that matters, so a bad value elsewhere is not this change's.
@@ -161,10 +179,11 @@ void table_program::decode_event(run_state& state, std::uint32_t change, const c
   before.shadow = no_row;
   before.slot = frame_.add_slot();
   decode_problem before_problem;
-  const bool readable_key =
-      decoder_->decode_json(frame_, before.slot, event.before.raw, readable, image::key, marks::is_null, state.memory(), before_problem);
+  const bool readable_key = decoder_->decode_json(frame_, before.slot, event.before.raw, readable, image::key, marks::is_null,
+                                                  state.memory(), before_problem);
   const std::uint64_t hash = decoder_->key_hash(frame_, before.slot);
   frame_row& main = frame_.rows.back();
+  if (!decoded && hash != 0 && hash != main.key_hash) state.set_before_key(change, hash); // a move that failed holds the old key, too
   if (!readable_key) {
     state.fail(frame_, main, before_problem.reason, "in `before`: " + before_problem.message, "schema", before_problem.column);
   } else if (hash != 0 && (hash != main.key_hash || key_made_)) {
@@ -212,7 +231,8 @@ void table_program::check(run_state& state, frame_row& row) {
     for (const std::uint32_t column : checked_) {
       if (!check_cell(state, row, row, column)) return;
       if (frame_.columns[column].field->required && frame_.at(row.slot, column).is_null())
-        return state.fail(frame_, row, "schema", "found no value, expected one: the schema requires it", "schema", frame_.columns[column].name);
+        return state.fail(frame_, row, "schema", "found no value, expected one: the schema requires it", "schema",
+                          frame_.columns[column].name);
     }
   }
   const auto whole_key = [&](frame_row& r, const char* what) {
@@ -221,7 +241,8 @@ void table_program::check(run_state& state, frame_row& row) {
       if (column >= 0 && !check_cell(state, r, row, static_cast<std::uint32_t>(column))) return false;
       if (column >= 0 && !absent(frame_.at(r.slot, static_cast<std::uint32_t>(column)))) continue;
       if (table_.mode == load_mode::append) continue;
-      state.fail(frame_, row, "schema", std::string("found no value") + what + ", expected one: the column is part of the key", "schema", table_.key[k]);
+      state.fail(frame_, row, "schema", std::string("found no value") + what + ", expected one: the column is part of the key",
+                 "schema", table_.key[k]);
       return false;
     }
     return true;
@@ -271,8 +292,9 @@ void table_program::lay_out(run_state& state, row_set& out, bool whole) {
     made.key.push_back(static_cast<std::uint32_t>(it - made.columns.begin()));
   }
   const auto same = [&](const table_layout_ptr& l) {
-    return l->key == made.key && std::equal(l->columns.begin(), l->columns.end(), made.columns.begin(), made.columns.end(),
-                                            [](const column& a, const column& b) { return a.name == b.name && a.type == b.type; });
+    return l->key == made.key &&
+           std::equal(l->columns.begin(), l->columns.end(), made.columns.begin(), made.columns.end(),
+                      [](const column& a, const column& b) { return a.name == b.name && a.type == b.type; });
   };
   auto known = std::find_if(layouts_.begin(), layouts_.end(), same);
   if (known == layouts_.end()) {
@@ -292,7 +314,9 @@ void table_program::lay_out(run_state& state, row_set& out, bool whole) {
 
 bool table_program::emit(const run_state& state, row_set& out, std::uint32_t change) {
   bool any = false;
-  const auto cells_at = [&](std::uint32_t slot) { return moved_ ? out.cells.data() + std::size_t{slot} * out_columns_.size() : frame_.cells(slot); };
+  const auto cells_at = [&](std::uint32_t slot) {
+    return moved_ ? out.cells.data() + std::size_t{slot} * out_columns_.size() : frame_.cells(slot);
+  };
   for (; next_row_ < frame_.rows.size() && frame_.rows[next_row_].change <= change; ++next_row_) {
     const frame_row& r = frame_.rows[next_row_];
     if (!r.live || r.change != change || state.failed(change)) continue;

@@ -15,9 +15,10 @@ public:
   const table_spec& spec() const { return table_; }
   void begin(run_state& state, std::size_t changes);
   void decode_json(run_state& state, std::uint32_t change, std::string_view payload, const char* readable, std::int64_t time_us);
-  void decode_csv(run_state& state, std::uint32_t change, std::string_view payload, std::string_view header, std::int64_t time_us);
-  void decode_event(run_state& state, std::uint32_t change, const change_envelope& event, std::string_view table, const char* readable,
-                    std::int64_t time_us);
+  void decode_csv(run_state& state, std::uint32_t change, std::string_view payload, std::string_view header,
+                  std::int64_t time_us);
+  void decode_event(run_state& state, std::uint32_t change, const change_envelope& event, std::string_view table,
+                    const char* readable, std::int64_t time_us);
   /// Steps, then the schema's last word on each row. `whole`: all rows of the set will be this table's.
   void run_steps(run_state& state, row_set& out, bool whole);
   /// Appends the rows of `change`; false: none is left. Changes in rising order.
@@ -36,17 +37,17 @@ private:
   std::uint32_t index_;
   std::vector<std::string> decoded_key_; ///< the key columns' names before the steps; empty: made by a step
   bool key_made_ = false;
-  int last_key_step_ = -1;               ///< set steps up to here work on deletes too
+  int last_key_step_ = -1; ///< set steps up to here work on deletes too
   std::unique_ptr<record_decoder> decoder_;
   std::vector<step_ptr> steps_;
-  std::size_t spare_ = 0;                ///< columns that steps may add
+  std::size_t spare_ = 0; ///< columns that steps may add
   frame frame_;
   std::size_t next_row_ = 0;
   std::vector<std::uint32_t> out_columns_;
-  std::vector<std::uint32_t> checked_;   ///< columns that the schema may still refuse
+  std::vector<std::uint32_t> checked_; ///< columns that the schema may still refuse
   std::vector<int> final_key_;
   std::uint16_t layout_ = 0;
-  bool moved_ = false;                   ///< the frame's cells are the set's
+  bool moved_ = false;                    ///< the frame's cells are the set's
   std::vector<table_layout_ptr> layouts_; ///< made so far: equal ones are shared between sets
 };
 

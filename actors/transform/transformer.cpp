@@ -20,8 +20,9 @@ void run_state::fail(frame& f, frame_row& row, std::string reason, std::string m
     for (frame_row& r : f.rows) // a row before an update stands for its change
       if (r.change == row.change) main = &r;
   row.live = main->live = false;
-  failed_change made{row.change, std::move(reason), std::move(message), std::move(step), std::move(column), main->op, std::string(row.table), {},
-                     main->key_hash, main->before_key_hash};
+  failed_change made{
+      row.change, std::move(reason), std::move(message),   std::move(step), std::move(column), main->op, std::string(row.table),
+      {},         main->key_hash,    main->before_key_hash};
   if (main->key_hash != 0 && key_names) {
     const bool readable = std::all_of(f.key.begin(), f.key.end(), [](int c) { return c >= 0; });
     for (std::size_t i = 0; readable && i < f.key.size(); ++i) {
@@ -39,7 +40,8 @@ void run_state::fail(frame& f, frame_row& row, std::string reason, std::string m
 namespace {
 class worker_transformer final : public transformer {
 public:
-  worker_transformer(const load_spec& load, const transform_limits& limits, std::vector<step_error>& errors) : load_(load), limits_(limits) {
+  worker_transformer(const load_spec& load, const transform_limits& limits, std::vector<step_error>& errors)
+      : load_(load), limits_(limits) {
     for (std::uint32_t i = 0; i < load_.tables.size(); ++i)
       programs_.push_back(std::make_unique<table_program>(load_.tables[i], i, limits_, errors));
     plain_ = programs_.size() == 1 ? 0 : none;
@@ -68,7 +70,8 @@ public:
       if (!rows && !state.failed(i)) out->filtered.push_back(i);
     }
     // Steps fail changes in their own order.
-    std::stable_sort(out->failures.begin(), out->failures.end(), [](const failed_change& a, const failed_change& b) { return a.change < b.change; });
+    std::stable_sort(out->failures.begin(), out->failures.end(),
+                     [](const failed_change& a, const failed_change& b) { return a.change < b.change; });
     out->bytes = memory->bytes() + out->cells.capacity() * sizeof(cell) + out->rows.capacity() * sizeof(row) +
                  out->failures.capacity() * sizeof(failed_change) + out->filtered.capacity() * sizeof(std::uint32_t);
     out->memory.push_back(std::move(memory));
@@ -81,9 +84,12 @@ private:
   void decode(run_state& state, std::uint32_t i, arena& memory) {
     const storage::batch& batch = state.batch();
     const std::string_view payload = batch.payload(i);
-    const auto refuse = [&](const char* reason, std::string message) { state.fail({i, reason, std::move(message), "decode", {}, {}, {}, {}, 0, 0}); };
+    const auto refuse = [&](const char* reason, std::string message) {
+      state.fail({i, reason, std::move(message), "decode", {}, {}, {}, {}, 0, 0});
+    };
     if (payload.size() > limits_.max_record_bytes)
-      return refuse("too_large", "found " + std::to_string(payload.size()) + " bytes, expected at most " + std::to_string(limits_.max_record_bytes));
+      return refuse("too_large", "found " + std::to_string(payload.size()) + " bytes, expected at most " +
+                                     std::to_string(limits_.max_record_bytes));
     if (!simdjson::validate_utf8(payload.data(), payload.size())) return refuse("parse", "found bytes that are not UTF-8");
     const std::string_view all = batch.payloads();
     const char* end = payload.data() + payload.size();
@@ -93,23 +99,29 @@ private:
       if (plain_ == none) return; // no table of this load takes changes that name no table
       routes_[i - state.first()] = plain_;
       table_program& p = *programs_[static_cast<std::size_t>(plain_)];
-      if (batch.format() == storage::payload_format::csv) p.decode_csv(state, i, payload, batch.context(), arrived);
-      else p.decode_json(state, i, payload, readable, arrived);
+      if (batch.format() == storage::payload_format::csv)
+        p.decode_csv(state, i, payload, batch.context(), arrived);
+      else
+        p.decode_json(state, i, payload, readable, arrived);
       return;
     }
     change_envelope event;
     std::string why;
     switch (parse_envelope(payload, readable, memory, event, why)) {
-    case change_envelope::outcome::invalid: return refuse("parse", std::move(why));
-    case change_envelope::outcome::skip: return;
-    case change_envelope::outcome::change: break;
+    case change_envelope::outcome::invalid:
+      return refuse("parse", std::move(why));
+    case change_envelope::outcome::skip:
+      return;
+    case change_envelope::outcome::change:
+      break;
     }
     const int route = route_of(event);
     if (route == none) return;
     routes_[i - state.first()] = route;
     constexpr std::int64_t limit = 253'402'300'799'999; // the last millisecond of the year 9999
     const bool committed = event.committed_ms && *event.committed_ms > 0 && *event.committed_ms <= limit;
-    programs_[static_cast<std::size_t>(route)]->decode_event(state, i, event, full_, readable, committed ? *event.committed_ms * 1000 : arrived);
+    programs_[static_cast<std::size_t>(route)]->decode_event(state, i, event, full_, readable,
+                                                             committed ? *event.committed_ms * 1000 : arrived);
   }
 
   /// The entry for the event's table: one that names it with its schema wins over one that names it alone, that over the rest.
@@ -121,9 +133,12 @@ private:
     int alone = none, any = none;
     for (std::size_t i = 0; i < load_.tables.size(); ++i) {
       const std::string& name = load_.tables[i].name;
-      if (name.empty()) any = static_cast<int>(i);
-      else if (name == full_) return static_cast<int>(i);
-      else if (name == event.table) alone = static_cast<int>(i);
+      if (name.empty())
+        any = static_cast<int>(i);
+      else if (name == full_)
+        return static_cast<int>(i);
+      else if (name == event.table)
+        alone = static_cast<int>(i);
     }
     return alone != none ? alone : any;
   }
@@ -137,7 +152,8 @@ private:
 };
 } // namespace
 
-std::unique_ptr<transformer> transformer::make(const load_spec& load, const transform_limits& limits, std::vector<step_error>& errors) {
+std::unique_ptr<transformer> transformer::make(const load_spec& load, const transform_limits& limits,
+                                               std::vector<step_error>& errors) {
   const std::size_t before = errors.size();
   auto made = std::make_unique<worker_transformer>(load, limits, errors);
   if (errors.size() > before) return nullptr;

@@ -10,7 +10,7 @@
 namespace millrace::actors::transform {
 
 struct transform_limits {
-  std::uint64_t max_record_bytes = 16u << 20; ///< a longer change is a dead letter (too_large)
+  std::uint64_t max_record_bytes = 16u << 20;  ///< a longer change is a dead letter (too_large)
   std::uint64_t lua_instructions = 10'000'000; ///< a change
   std::size_t lua_memory_bytes = 64u << 20;
   std::chrono::milliseconds lua_time{1000};
@@ -29,7 +29,8 @@ class transformer {
 public:
   virtual ~transformer() = default;
   /// Compiles every expression and script. `errors` gets all mistakes; null if there are any.
-  static std::unique_ptr<transformer> make(const load_spec& load, const transform_limits& limits, std::vector<step_error>& errors);
+  static std::unique_ptr<transformer> make(const load_spec& load, const transform_limits& limits,
+                                           std::vector<step_error>& errors);
   /// Transforms changes [first, end) of a batch whose kind is `changes`.
   virtual row_set_ptr run(const storage::batch_ptr& batch, std::uint32_t first, std::uint32_t end) = 0;
 };

@@ -39,7 +39,8 @@ class client final : public admin_client {
 public:
   client(int fd, std::string server, std::chrono::milliseconds timeout)
       : server_(std::move(server)), timeout_(timeout), io_(kj::setupAsyncIo()),
-        stream_(io_.lowLevelProvider->wrapSocketFd(fd, kj::LowLevelAsyncIoProvider::TAKE_OWNERSHIP | kj::LowLevelAsyncIoProvider::ALREADY_CLOEXEC)),
+        stream_(io_.lowLevelProvider->wrapSocketFd(fd, kj::LowLevelAsyncIoProvider::TAKE_OWNERSHIP |
+                                                           kj::LowLevelAsyncIoProvider::ALREADY_CLOEXEC)),
         network_(*stream_, capnp::rpc::twoparty::Side::CLIENT, generous()), rpc_(capnp::makeRpcClient(network_)) {}
   ~client() noexcept override {} // KJ's destructors may throw; ours must not
 
@@ -78,15 +79,24 @@ public:
     return guarded(c.wait_ms, [&]() -> kj::Promise<actors::admin_reply> {
       const char* pipeline = c.pipeline.c_str();
       switch (c.what) {
-      case method::list: return reply_to(need(viewer_).pipelinesRequest().send());
-      case method::cluster: return reply_to(need(viewer_).clusterRequest().send());
-      case method::show: return about(need(viewer_).showRequest(), pipeline);
-      case method::status: return about(need(viewer_).statusRequest(), pipeline);
-      case method::log_info: return about(need(viewer_).logInfoRequest(), pipeline);
-      case method::actors: return about(need(viewer_).actorsRequest(), pipeline);
-      case method::pause: return about(need(operator_).pauseRequest(), pipeline);
-      case method::resume: return about(need(operator_).resumeRequest(), pipeline);
-      case method::remove: return about(need(operator_).deleteRequest(), pipeline);
+      case method::list:
+        return reply_to(need(viewer_).pipelinesRequest().send());
+      case method::cluster:
+        return reply_to(need(viewer_).clusterRequest().send());
+      case method::show:
+        return about(need(viewer_).showRequest(), pipeline);
+      case method::status:
+        return about(need(viewer_).statusRequest(), pipeline);
+      case method::log_info:
+        return about(need(viewer_).logInfoRequest(), pipeline);
+      case method::actors:
+        return about(need(viewer_).actorsRequest(), pipeline);
+      case method::pause:
+        return about(need(operator_).pauseRequest(), pipeline);
+      case method::resume:
+        return about(need(operator_).resumeRequest(), pipeline);
+      case method::remove:
+        return about(need(operator_).deleteRequest(), pipeline);
       case method::log_read: {
         auto request = need(viewer_).logReadRequest();
         request.setPartition(c.partition);
@@ -125,7 +135,8 @@ public:
       }
       case method::apply:
       case method::metrics:
-      case method::ready: break;
+      case method::ready:
+        break;
       }
       actors::admin_reply out;
       out.code = "internal";
@@ -137,7 +148,7 @@ public:
 private:
   template <class Client>
   Client& need(kj::Maybe<Client>& capability) {
-    KJ_IF_MAYBE(c, capability) return *c;
+    KJ_IF_MAYBE (c, capability) return *c;
     KJ_FAIL_REQUIRE("the token does not allow this");
   }
   template <class Results>
@@ -149,7 +160,9 @@ private:
     request.setPipeline(pipeline);
     return reply_to(request.send());
   }
-  kj::Duration delay(std::uint32_t wait_ms) const { return (timeout_.count() + static_cast<std::int64_t>(wait_ms)) * kj::MILLISECONDS; }
+  kj::Duration delay(std::uint32_t wait_ms) const {
+    return (timeout_.count() + static_cast<std::int64_t>(wait_ms)) * kj::MILLISECONDS;
+  }
 
   template <class Send>
   actors::admin_reply guarded(std::uint32_t wait_ms, Send send) {
@@ -163,10 +176,19 @@ private:
     actors::admin_reply out;
     out.code = "unreachable";
     switch (e.getType()) {
-    case kj::Exception::Type::DISCONNECTED: out.message = "the node at " + server_ + " closed the connection"; break;
-    case kj::Exception::Type::OVERLOADED: out.message = "the node at " + server_ + " did not answer within " + std::to_string(timeout_.count()) + " ms"; break;
-    case kj::Exception::Type::UNIMPLEMENTED: out.message = "the node at " + server_ + " does not know this call: it is of another version"; break;
-    default: out.code = "internal"; out.message = text_of(e); break;
+    case kj::Exception::Type::DISCONNECTED:
+      out.message = "the node at " + server_ + " closed the connection";
+      break;
+    case kj::Exception::Type::OVERLOADED:
+      out.message = "the node at " + server_ + " did not answer within " + std::to_string(timeout_.count()) + " ms";
+      break;
+    case kj::Exception::Type::UNIMPLEMENTED:
+      out.message = "the node at " + server_ + " does not know this call: it is of another version";
+      break;
+    default:
+      out.code = "internal";
+      out.message = text_of(e);
+      break;
     }
     return out;
   }
@@ -184,7 +206,8 @@ private:
 
 } // namespace
 
-actors::result<std::unique_ptr<admin_client>> admin_client::connect(const std::string& server, const std::string& token, std::chrono::milliseconds timeout) {
+actors::result<std::unique_ptr<admin_client>> admin_client::connect(const std::string& server, const std::string& token,
+                                                                    std::chrono::milliseconds timeout) {
   auto path = server.starts_with("unix:") ? server.substr(5) : server;
   auto fd = connect_unix(path);
   if (!fd) return std::move(fd).error();

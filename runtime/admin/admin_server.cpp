@@ -5,6 +5,7 @@
 #include "runtime/event_loop.hpp"
 
 #include <capnp/rpc-twoparty.h>
+#include <capnp/serialize-async.h>
 
 namespace millrace::runtime::admin {
 namespace {
@@ -32,21 +33,50 @@ private:
   kj::Own<activity> seen_;
 };
 
-capnp::ReaderOptions reader_options(std::size_t bytes) {
+constexpr std::size_t reply_bytes_max = 512u << 20; // above what admin_service lets out
+
+/// Cap'n Proto has one limit for what comes in and what goes out; our requests are small and our answers may be long. This
+/// holds requests to their own limit: a longer one is refused by its announced size, before memory is taken for it.
+class bounded_messages final : public capnp::MessageStream {
+public:
+  bounded_messages(kj::AsyncIoStream& stream, std::size_t request_bytes_max)
+      : inner_(stream), words_max_(request_bytes_max / sizeof(capnp::word)) {}
+  kj::Promise<kj::Maybe<capnp::MessageReaderAndFds>>
+  tryReadMessage(kj::ArrayPtr<kj::AutoCloseFd> fds, capnp::ReaderOptions options, kj::ArrayPtr<capnp::word> scratch) override {
+    options.traversalLimitInWords = words_max_;
+    return inner_.tryReadMessage(fds, options, scratch);
+  }
+  kj::Promise<void> writeMessage(kj::ArrayPtr<const int> fds,
+                                 kj::ArrayPtr<const kj::ArrayPtr<const capnp::word>> segments) override {
+    return inner_.writeMessage(fds, segments);
+  }
+  kj::Promise<void> writeMessages(kj::ArrayPtr<kj::ArrayPtr<const kj::ArrayPtr<const capnp::word>>> messages) override {
+    return inner_.writeMessages(messages);
+  }
+  kj::Maybe<int> getSendBufferSize() override { return inner_.getSendBufferSize(); }
+  kj::Promise<void> end() override { return inner_.end(); }
+
+private:
+  capnp::AsyncIoMessageStream inner_;
+  std::uint64_t words_max_;
+};
+
+capnp::ReaderOptions reader_options() {
   capnp::ReaderOptions options;
-  options.traversalLimitInWords = bytes / sizeof(capnp::word);
+  options.traversalLimitInWords = reply_bytes_max / sizeof(capnp::word);
   return options;
 }
 
 struct connection {
   connection(kj::Own<kj::AsyncIoStream> inner, kj::Timer& timer, const service_context& service, std::size_t message_bytes)
       : seen(kj::refcounted<activity>(timer.now())), stream(kj::mv(inner), timer, kj::addRef(*seen)),
-        network(stream, capnp::rpc::twoparty::Side::SERVER, reader_options(message_bytes)),
+        messages(stream, message_bytes), network(messages, capnp::rpc::twoparty::Side::SERVER, reader_options()),
         rpc(capnp::makeRpcServer(network, make_bootstrap(service, kj::addRef(*seen)))) {
     rpc.setFlowLimit(message_bytes / sizeof(capnp::word));
   }
   kj::Own<activity> seen;
   watched_stream stream;
+  bounded_messages messages;
   capnp::TwoPartyVatNetwork network;
   capnp::RpcSystem<capnp::rpc::twoparty::VatId> rpc;
 };
@@ -54,10 +84,10 @@ struct connection {
 class server final : public loop_server, private kj::TaskSet::ErrorHandler {
 public:
   server(kj::AsyncIoContext& io, int fd, actors::node& node, const admin_server_options& options)
-      : options_(options), timer_(io.provider->getTimer()), listener_(io.lowLevelProvider->wrapListenSocketFd(
-                                                              fd, kj::LowLevelAsyncIoProvider::TAKE_OWNERSHIP |
-                                                                    kj::LowLevelAsyncIoProvider::ALREADY_CLOEXEC |
-                                                                    kj::LowLevelAsyncIoProvider::ALREADY_NONBLOCK)),
+      : options_(options), timer_(io.provider->getTimer()),
+        listener_(io.lowLevelProvider->wrapListenSocketFd(fd, kj::LowLevelAsyncIoProvider::TAKE_OWNERSHIP |
+                                                                  kj::LowLevelAsyncIoProvider::ALREADY_CLOEXEC |
+                                                                  kj::LowLevelAsyncIoProvider::ALREADY_NONBLOCK)),
         service_{&node, options.specs}, tasks_(*this) {
     tasks_.add(accept());
   }
@@ -66,16 +96,18 @@ public:
 private:
   kj::Promise<void> accept() {
     return listener_->accept()
-      .then([this](kj::Own<kj::AsyncIoStream> stream) {
-        if (open_ < options_.connections_max) tasks_.add(serve(kj::mv(stream)));
-        else note("warn", "a connection was refused: " + std::to_string(open_) + " are open, the most there may be");
-      })
-      .catch_([this](kj::Exception&& e) {
-        // Out of descriptors, mostly: wait, do not spin.
-        note("warn", "cannot accept a connection: " + text_of(e));
-        return timer_.afterDelay(100 * kj::MILLISECONDS);
-      })
-      .then([this] { return accept(); });
+        .then([this](kj::Own<kj::AsyncIoStream> stream) {
+          if (open_ < options_.connections_max)
+            tasks_.add(serve(kj::mv(stream)));
+          else
+            note("warn", "a connection was refused: " + std::to_string(open_) + " are open, the most there may be");
+        })
+        .catch_([this](kj::Exception&& e) {
+          // Out of descriptors, mostly: wait, do not spin.
+          note("warn", "cannot accept a connection: " + text_of(e));
+          return timer_.afterDelay(100 * kj::MILLISECONDS);
+        })
+        .then([this] { return accept(); });
   }
 
   kj::Promise<void> serve(kj::Own<kj::AsyncIoStream> stream) {
@@ -125,9 +157,10 @@ actors::result<std::unique_ptr<admin_server>> admin_server::start(actors::node& 
   auto handle = std::make_unique<server_handle>();
   handle->socket = options.socket;
   handle->identity = identity_of(options.socket);
-  auto loop = event_loop::start("admin", [&node, options, fd = fd.value()](kj::AsyncIoContext& io) -> actors::result<std::unique_ptr<loop_server>> {
-    return std::make_unique<server>(io, fd, node, options);
-  });
+  auto loop = event_loop::start(
+      "admin", [&node, options, fd = fd.value()](kj::AsyncIoContext& io) -> actors::result<std::unique_ptr<loop_server>> {
+        return std::make_unique<server>(io, fd, node, options);
+      });
   if (!loop) {
     unlink_unix(options.socket, handle->identity);
     return std::move(loop).error();

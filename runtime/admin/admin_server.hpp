@@ -11,9 +11,9 @@
 namespace millrace::runtime::admin {
 
 struct admin_server_options {
-  std::string socket;                 ///< path of the socket file, at most 107 bytes
-  config::spec_options specs;         ///< how applied specs are read
-  unsigned connections_max = 64;      ///< further ones are closed at once
+  std::string socket;                        ///< path of the socket file, at most 107 bytes
+  config::spec_options specs;                ///< how applied specs are read
+  unsigned connections_max = 64;             ///< further ones are closed at once
   std::size_t message_bytes_max = 16u << 20; ///< of one request; also how much one connection may have under way
   std::chrono::milliseconds idle{600'000};   ///< a connection without bytes and without a call under way ends after it
   actors::log_sink log;

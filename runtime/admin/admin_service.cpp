@@ -26,10 +26,13 @@ void fill(schemas::Failure::Builder out, const actors::admin_reply& reply) {
 void fill(schemas::Reply::Builder out, const actors::admin_reply& reply) {
   // A text of the protocol ends at 512 MiB; nobody reads such an answer whole.
   constexpr std::size_t document_bytes_max = 256u << 20;
-  if (!reply.ok) fill(out.initError(), reply);
+  if (!reply.ok)
+    fill(out.initError(), reply);
   else if (reply.document.size() > document_bytes_max)
-    fill(out.initError(), failed("refused", "the answer has " + std::to_string(reply.document.size()) + " bytes; expected at most 256 MiB: use --limit"));
-  else out.setDocument(text(reply.document));
+    fill(out.initError(), failed("refused", "the answer has " + std::to_string(reply.document.size()) +
+                                                " bytes; expected at most 256 MiB: use --limit"));
+  else
+    out.setDocument(text(reply.document));
 }
 
 /// Every mistake as JSON, for programs: [{file, line, column, message}].
@@ -45,8 +48,8 @@ template <class Context>
 kj::Promise<void> forward(const service_context& service, activity& busy, actors::admin_call call, Context context) {
   ++busy.calls;
   return ask(*service.node, std::move(call))
-    .then([context](actors::admin_reply reply) mutable { fill(context.getResults().initReply(), reply); })
-    .attach(kj::defer([held = kj::addRef(busy)]() mutable { --held->calls; }));
+      .then([context](actors::admin_reply reply) mutable { fill(context.getResults().initReply(), reply); })
+      .attach(kj::defer([held = kj::addRef(busy)]() mutable { --held->calls; }));
 }
 
 template <class Params>
@@ -67,9 +70,15 @@ protected:
     call.what = method::list;
     return forward(service_, *busy_, std::move(call), context);
   }
-  kj::Promise<void> show(ShowContext context) override { return forward(service_, *busy_, about(method::show, context.getParams()), context); }
-  kj::Promise<void> status(StatusContext context) override { return forward(service_, *busy_, about(method::status, context.getParams()), context); }
-  kj::Promise<void> logInfo(LogInfoContext context) override { return forward(service_, *busy_, about(method::log_info, context.getParams()), context); }
+  kj::Promise<void> show(ShowContext context) override {
+    return forward(service_, *busy_, about(method::show, context.getParams()), context);
+  }
+  kj::Promise<void> status(StatusContext context) override {
+    return forward(service_, *busy_, about(method::status, context.getParams()), context);
+  }
+  kj::Promise<void> logInfo(LogInfoContext context) override {
+    return forward(service_, *busy_, about(method::log_info, context.getParams()), context);
+  }
   kj::Promise<void> logRead(LogReadContext context) override {
     auto params = context.getParams();
     auto call = about(method::log_read, params);
@@ -84,7 +93,9 @@ protected:
     call.filter = context.getParams().getFilter().cStr();
     return forward(service_, *busy_, std::move(call), context);
   }
-  kj::Promise<void> actors(ActorsContext context) override { return forward(service_, *busy_, about(method::actors, context.getParams()), context); }
+  kj::Promise<void> actors(ActorsContext context) override {
+    return forward(service_, *busy_, about(method::actors, context.getParams()), context);
+  }
   kj::Promise<void> cluster(ClusterContext context) override {
     actors::admin_call call;
     call.what = method::cluster;
@@ -102,11 +113,13 @@ public:
 protected:
   kj::Promise<void> apply(ApplyContext context) override {
     std::vector<config::spec_file> files;
-    for (auto file : context.getParams().getFiles()) files.push_back({file.getName().cStr(), file.getBaseDir().cStr(), file.getText().cStr()});
+    for (auto file : context.getParams().getFiles())
+      files.push_back({file.getName().cStr(), file.getBaseDir().cStr(), file.getText().cStr()});
     if (files.empty()) return answer(context, failed("invalid", "no spec was sent; expected one file or more"));
     for (const auto& file : files)
       if (!file.base_dir.starts_with('/'))
-        return answer(context, failed("invalid", file.name + ": the base folder is '" + file.base_dir + "'; expected an absolute path"));
+        return answer(context,
+                      failed("invalid", file.name + ": the base folder is '" + file.base_dir + "'; expected an absolute path"));
     auto parsed = config::parse_files(files, service_.specs);
     if (config::has_errors(parsed.mistakes))
       return answer(context, failed("invalid", config::to_text(parsed.mistakes), mistakes_json(parsed.mistakes)));
@@ -115,9 +128,15 @@ protected:
     call.specs = std::move(parsed.specs);
     return forward(service_, *busy_, std::move(call), context);
   }
-  kj::Promise<void> pause(PauseContext context) override { return forward(service_, *busy_, about(method::pause, context.getParams()), context); }
-  kj::Promise<void> resume(ResumeContext context) override { return forward(service_, *busy_, about(method::resume, context.getParams()), context); }
-  kj::Promise<void> delete_(DeleteContext context) override { return forward(service_, *busy_, about(method::remove, context.getParams()), context); }
+  kj::Promise<void> pause(PauseContext context) override {
+    return forward(service_, *busy_, about(method::pause, context.getParams()), context);
+  }
+  kj::Promise<void> resume(ResumeContext context) override {
+    return forward(service_, *busy_, about(method::resume, context.getParams()), context);
+  }
+  kj::Promise<void> delete_(DeleteContext context) override {
+    return forward(service_, *busy_, about(method::remove, context.getParams()), context);
+  }
   kj::Promise<void> rewind(RewindContext context) override {
     auto params = context.getParams();
     auto call = about(method::rewind, params);
@@ -169,7 +188,8 @@ protected:
     auto results = context.getResults();
     if (context.getParams().getToken().size() > 0) {
       // Letting a wrong token in because the socket's mode would have is a surprise on the day tokens exist.
-      fill(results.initError(), failed("refused", "a token was sent, but this node has none; expected no --token-file on the Unix socket"));
+      fill(results.initError(),
+           failed("refused", "a token was sent, but this node has none; expected no --token-file on the Unix socket"));
       return kj::READY_NOW;
     }
     results.setViewer(kj::heap<viewer_service>(service_, kj::addRef(*busy_)));

@@ -14,12 +14,29 @@ using method = actors::admin_call::method;
 exit_status list_actors(command_context& context, const std::string& pipeline) {
   auto answer = context.ask(about(method::actors, pipeline));
   if (context.as_json()) return context.out_line(answer), exit_status::done;
-  table t({{"ID"}, {"ROLE"}, {"PIPELINE"}, {"LOAD"}, {"STATE"}, {"NODE"}, {"MAILBOX", true}, {"RESTARTS", true}, {"LAST ERROR"}, {"NOTE"}});
+  table t({{"ID"},
+           {"ROLE"},
+           {"PIPELINE"},
+           {"LOAD"},
+           {"STATE"},
+           {"NODE"},
+           {"MAILBOX", true},
+           {"RESTARTS", true},
+           {"LAST ERROR"},
+           {"NOTE"}});
   for (const auto& a : answer) {
     auto state = field(a, "state");
     auto restarts = count(a, "restarts");
-    t.row({field(a, "id"), field(a, "role"), field(a, "pipeline"), field(a, "load"), {state, colour_of_state(state)}, field(a, "node"), grouped(count(a, "mailbox_depth")),
-           {grouped(restarts), restarts ? colour::yellow : colour::none}, field(a, "last_error"), field(a, "note")});
+    t.row({field(a, "id"),
+           field(a, "role"),
+           field(a, "pipeline"),
+           field(a, "load"),
+           {state, colour_of_state(state)},
+           field(a, "node"),
+           grouped(count(a, "mailbox_depth")),
+           {grouped(restarts), restarts ? colour::yellow : colour::none},
+           field(a, "last_error"),
+           field(a, "note")});
   }
   context.out(t.text(context.screen));
   return exit_status::done;
@@ -51,13 +68,19 @@ exit_status cluster_status(command_context& context) {
   auto controller = field(answer, "controller");
   for (const auto& n : answer.value("nodes", json::array())) {
     bool alive = field(n, "alive") == "true";
-    nodes.row({field(n, "node"), {alive ? "yes" : "no", alive ? colour::green : colour::red}, field(n, "node") == controller ? "yes" : "", field(n, "link"), field(n, "lease_seconds")});
+    nodes.row({field(n, "node"),
+               {alive ? "yes" : "no", alive ? colour::green : colour::red},
+               field(n, "node") == controller ? "yes" : "",
+               field(n, "link"),
+               field(n, "lease_seconds")});
   }
   context.out(nodes.text(context.screen) + "\n");
-  table partitions({{"PIPELINE"}, {"PARTITION", true}, {"LEADER"}, {"EPOCH", true}, {"REPLICAS"}, {"IN SYNC"}, {"HIGH WATERMARK", true}});
+  table partitions(
+      {{"PIPELINE"}, {"PARTITION", true}, {"LEADER"}, {"EPOCH", true}, {"REPLICAS"}, {"IN SYNC"}, {"HIGH WATERMARK", true}});
   for (const auto& p : answer.value("partitions", json::array()))
-    partitions.row({field(p, "pipeline"), field(p, "partition"), field(p, "leader"), field(p, "epoch"), joined(p.value("replicas", json::array())),
-                    joined(p.value("in_sync", json::array())), grouped(count(p, "high_watermark"))});
+    partitions.row({field(p, "pipeline"), field(p, "partition"), field(p, "leader"), field(p, "epoch"),
+                    joined(p.value("replicas", json::array())), joined(p.value("in_sync", json::array())),
+                    grouped(count(p, "high_watermark"))});
   context.out(partitions.text(context.screen));
   return exit_status::done;
 }
@@ -78,7 +101,17 @@ exit_status top(command_context& context, const top_options& o) {
     auto seconds = std::chrono::duration<double>(now - last).count();
     last = now;
     auto all = json::array();
-    table t({{"PIPELINE"}, {"LOAD"}, {"STATE"}, {"INGESTED", true}, {"DELIVERED", true}, {"PER SECOND", true}, {"LAG", true}, {"DEAD LETTERS", true}, {"WORKERS", true}, {"MAILBOX", true}, {"REASON"}});
+    table t({{"PIPELINE"},
+             {"LOAD"},
+             {"STATE"},
+             {"INGESTED", true},
+             {"DELIVERED", true},
+             {"PER SECOND", true},
+             {"LAG", true},
+             {"DEAD LETTERS", true},
+             {"WORKERS", true},
+             {"MAILBOX", true},
+             {"REASON"}});
     for (const auto& p : context.ask(call)) {
       auto reply = context.node().call(about(method::status, field(p, "pipeline")));
       if (!reply.ok && reply.code == "not_found") continue; // deleted between the two questions
@@ -87,14 +120,24 @@ exit_status top(command_context& context, const top_options& o) {
         auto letters = l.value("dead_letters", json::object());
         auto through = count(l, "delivered") + count(l, "filtered") + count(letters, "total");
         auto name = field(s, "pipeline") + "/" + field(l, "load");
-        auto rate = before.count(name) && seconds > 0 && through >= before[name] ? static_cast<double>(through - before[name]) / seconds : 0.0;
+        auto rate = before.count(name) && seconds > 0 && through >= before[name]
+                        ? static_cast<double>(through - before[name]) / seconds
+                        : 0.0;
         before[name] = through;
         auto state = field(l, "state");
         auto open = count(letters, "open");
         auto reason = field(l, "reason");
-        t.row({field(s, "pipeline"), field(l, "load"), {state, colour_of_state(state)}, grouped(count(s, "ingested")), grouped(count(l, "delivered")),
-               grouped(static_cast<std::uint64_t>(rate)), grouped(count(l, "lag_changes")), {grouped(open), open ? colour::yellow : colour::none}, field(l, "workers"),
-               grouped(count(l, "mailbox_depth")), reason.empty() ? field(s, "reason") : reason});
+        t.row({field(s, "pipeline"),
+               field(l, "load"),
+               {state, colour_of_state(state)},
+               grouped(count(s, "ingested")),
+               grouped(count(l, "delivered")),
+               grouped(static_cast<std::uint64_t>(rate)),
+               grouped(count(l, "lag_changes")),
+               {grouped(open), open ? colour::yellow : colour::none},
+               field(l, "workers"),
+               grouped(count(l, "mailbox_depth")),
+               reason.empty() ? field(s, "reason") : reason});
       }
       all.push_back(std::move(s));
     }
@@ -127,7 +170,9 @@ void add_cluster_commands(CLI::App& app, command_context& context) {
 
   auto o = std::make_shared<top_options>();
   auto* top_command = app.add_subcommand("top", "All loads, live");
-  top_command->add_option("--interval", o->interval_seconds, "Seconds between two looks")->check(CLI::Range(0.1, 3600.0))->capture_default_str();
+  top_command->add_option("--interval", o->interval_seconds, "Seconds between two looks")
+      ->check(CLI::Range(0.1, 3600.0))
+      ->capture_default_str();
   top_command->add_option("--count", o->rounds, "Looks to take; until interrupted without it");
   top_command->callback([&context, o] { context.action = [&context, o] { return top(context, *o); }; });
 }

@@ -24,7 +24,10 @@ admin::admin_client& command_context::node() {
   auto connected = admin::admin_client::connect(server, token);
   if (!connected) {
     bool refused = actors::is(connected.error(), actors::errc::refused);
-    throw command_failed{refused ? exit_status::failed : exit_status::unreachable, refused ? "refused" : "unreachable", connected.error().message, {}};
+    throw command_failed{refused ? exit_status::failed : exit_status::unreachable,
+                         refused ? "refused" : "unreachable",
+                         connected.error().message,
+                         {}};
   }
   client_ = std::move(connected).value();
   return *client_;
@@ -32,12 +35,15 @@ admin::admin_client& command_context::node() {
 
 json command_context::document_of(const actors::admin_reply& reply, exit_status if_invalid) const {
   if (!reply.ok) {
-    auto status = reply.code == "unreachable" ? exit_status::unreachable : reply.code == "invalid" ? if_invalid : exit_status::failed;
+    auto status = reply.code == "unreachable" ? exit_status::unreachable
+                  : reply.code == "invalid"   ? if_invalid
+                                              : exit_status::failed;
     throw command_failed{status, reply.code, reply.message, reply.detail};
   }
   if (reply.document.empty()) return json::object();
   auto parsed = json::parse(reply.document, nullptr, false);
-  if (parsed.is_discarded()) throw command_failed{exit_status::failed, "internal", "the node's answer is no JSON: it is of another version", {}};
+  if (parsed.is_discarded())
+    throw command_failed{exit_status::failed, "internal", "the node's answer is no JSON: it is of another version", {}};
   return parsed;
 }
 
@@ -57,7 +63,8 @@ int command_context::report(const command_failed& failure) const {
   if (as_json()) {
     json detail = failure.detail;
     // A detail that is JSON (the mistakes of a spec) stays JSON.
-    if (auto parsed = json::parse(failure.detail, nullptr, false); !parsed.is_discarded() && parsed.is_structured()) detail = parsed;
+    if (auto parsed = json::parse(failure.detail, nullptr, false); !parsed.is_discarded() && parsed.is_structured())
+      detail = parsed;
     json error{{"error", {{"code", failure.code}, {"message", failure.message}, {"detail", detail}}}};
     std::fprintf(stderr, "%s\n", error.dump(-1, ' ', false, json::error_handler_t::replace).c_str());
   } else if (failure.status == exit_status::usage && failure.code == "invalid") {
@@ -90,7 +97,8 @@ void check_position(const std::string& text, const std::vector<std::string>& wor
   if (std::find(words.begin(), words.end(), text) != words.end()) return;
   bool digits = !text.empty() && text.find_first_not_of("0123456789") == std::string::npos && text.size() <= 20;
   // 2024-05-01, 2024-05-01T10:00, 2024-05-01 10:00:00.5Z, ...: the node knows the details.
-  bool time = text.size() >= 10 && text[4] == '-' && text[7] == '-' && text.find_first_not_of("0123456789-:.TtZz+ ") == std::string::npos;
+  bool time =
+      text.size() >= 10 && text[4] == '-' && text[7] == '-' && text.find_first_not_of("0123456789-:.TtZz+ ") == std::string::npos;
   if (digits || time) return;
   std::string expected = "an offset, a time such as 2024-05-01T10:00:00Z";
   for (std::size_t i = 0; i < words.size(); ++i) expected += (i + 1 == words.size() ? " or " : ", ") + words[i];
@@ -100,10 +108,13 @@ void check_position(const std::string& text, const std::vector<std::string>& wor
 std::string read_text_file(const std::string& path) {
   if (path == "-") return {std::istreambuf_iterator<char>(std::cin), {}};
   std::error_code error;
-  if (std::filesystem::is_directory(path, error)) throw command_failed{exit_status::usage, "usage", path + ": is a folder; expected a file", {}};
+  if (std::filesystem::is_directory(path, error))
+    throw command_failed{exit_status::usage, "usage", path + ": is a folder; expected a file", {}};
   errno = 0;
   std::ifstream in(path, std::ios::binary);
-  if (!in) throw command_failed{exit_status::usage, "usage", path + ": cannot be read: " + std::strerror(errno == 0 ? ENOENT : errno), {}};
+  if (!in)
+    throw command_failed{
+        exit_status::usage, "usage", path + ": cannot be read: " + std::strerror(errno == 0 ? ENOENT : errno), {}};
   return {std::istreambuf_iterator<char>(in), {}};
 }
 

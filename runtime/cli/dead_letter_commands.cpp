@@ -38,7 +38,8 @@ json letters(command_context& context, const letter_options& o, bool payloads) {
     filter["id"] = id;
     call.filter = filter.dump();
     auto found = context.ask(call);
-    if (found.empty()) throw command_failed{exit_status::failed, "not_found", "pipeline " + o.pipeline + " has no dead letter " + id, {}};
+    if (found.empty())
+      throw command_failed{exit_status::failed, "not_found", "pipeline " + o.pipeline + " has no dead letter " + id, {}};
     for (auto& letter : found) out.push_back(std::move(letter));
   }
   return out;
@@ -57,7 +58,14 @@ exit_status list(command_context& context, const letter_options& o) {
   if (context.as_json()) return context.out_line(found), exit_status::done;
   table t({{"ID"}, {"LOAD"}, {"OFFSET", true}, {"TABLE"}, {"KEY"}, {"REASON"}, {"STATE"}, {"STEP"}, {"ERROR"}});
   for (const auto& l : found)
-    t.row({field(l, "id"), field(l, "load"), field(l, "offset"), field(l, "table"), field(l, "key"), {field(l, "reason"), colour::yellow}, field(l, "state"), field(l, "step"),
+    t.row({field(l, "id"),
+           field(l, "load"),
+           field(l, "offset"),
+           field(l, "table"),
+           field(l, "key"),
+           {field(l, "reason"), colour::yellow},
+           field(l, "state"),
+           field(l, "step"),
            error_text(l)});
   context.out(t.text(context.screen));
   return exit_status::done;
@@ -72,7 +80,9 @@ exit_status show(command_context& context, const letter_options& o) {
     first = false;
     for (const auto& [key, value] : l.items()) {
       auto print = [&](const std::string& name, const json& v) {
-        auto text = v.is_string() ? v.get<std::string>() : v.is_null() ? std::string() : v.dump(-1, ' ', false, json::error_handler_t::replace);
+        auto text = v.is_string() ? v.get<std::string>()
+                    : v.is_null() ? std::string()
+                                  : v.dump(-1, ' ', false, json::error_handler_t::replace);
         if (text.empty()) return;
         auto label = name;
         label.resize(std::max<std::size_t>(18, label.size() + 1), ' ');
@@ -80,7 +90,8 @@ exit_status show(command_context& context, const letter_options& o) {
       };
       if (key == "error" && value.is_object())
         for (const auto& [inner, v] : value.items()) print("error " + inner, v);
-      else print(key, value);
+      else
+        print(key, value);
     }
     context.out(out);
   }
@@ -91,7 +102,11 @@ exit_status show(command_context& context, const letter_options& o) {
 exit_status decide(command_context& context, const letter_options& o, method what) {
   bool redrive = what == method::redrive;
   if (o.ids.empty() && o.load.empty() && o.reason.empty() && !o.all)
-    throw command_failed{exit_status::usage, "usage", std::string(redrive ? "redrive" : "discard") + " names no dead letters; expected --id, --load, --reason or --all", {}};
+    throw command_failed{exit_status::usage,
+                         "usage",
+                         std::string(redrive ? "redrive" : "discard") +
+                             " names no dead letters; expected --id, --load, --reason or --all",
+                         {}};
   auto call = about(what, o.pipeline);
   call.force = o.force;
   auto filter = filter_of(o, false);
@@ -104,8 +119,10 @@ exit_status decide(command_context& context, const letter_options& o, method wha
       return;
     }
     std::string line;
-    for (const auto& [key, value] : answer.items()) line += (line.empty() ? "" : ", ") + key + " " + (value.is_string() ? value.get<std::string>() : value.dump());
-    context.out(std::string(redrive ? "redrive" : "discard") + " of " + o.pipeline + ": " + printable(line.empty() ? "done" : line) + "\n");
+    for (const auto& [key, value] : answer.items())
+      line += (line.empty() ? "" : ", ") + key + " " + (value.is_string() ? value.get<std::string>() : value.dump());
+    context.out(std::string(redrive ? "redrive" : "discard") + " of " + o.pipeline + ": " +
+                printable(line.empty() ? "done" : line) + "\n");
   };
   if (o.ids.empty()) send();
   for (const auto& id : o.ids) {
@@ -125,13 +142,15 @@ void add_dead_letter_commands(CLI::App& app, command_context& context) {
     auto* c = group->add_subcommand(name, help);
     c->add_option("PIPELINE", o->pipeline, "The pipeline")->required();
     c->add_option("--load", o->load, "Only of this load");
-    c->add_option("--reason", o->reason, "Only for this reason")->check(CLI::IsMember({"parse", "schema", "transform", "constraint", "type", "too_large", "held"}));
+    c->add_option("--reason", o->reason, "Only for this reason")
+        ->check(CLI::IsMember({"parse", "schema", "transform", "constraint", "type", "too_large", "held"}));
     c->add_option("--id", o->ids, "Only this one; may be repeated");
     c->add_option("--limit", o->limit, "At most so many")->check(CLI::PositiveNumber);
     return c;
   };
   auto reading = [&](CLI::App* c) {
-    c->add_option("--state", o->state, "quarantined (the default), redriven or discarded")->check(CLI::IsMember({"quarantined", "redriven", "discarded"}));
+    c->add_option("--state", o->state, "quarantined (the default), redriven or discarded")
+        ->check(CLI::IsMember({"quarantined", "redriven", "discarded"}));
     c->add_flag("--all", o->all, "Of every state");
   };
   auto* list_command = command("list", "All open ones, a line each");

@@ -20,19 +20,26 @@ using actors::transform::row_set;
 
 std::string base64_text(std::string_view bytes) {
   std::string out(4 * ((bytes.size() + 2) / 3) + 1, '\0');
-  out.resize(static_cast<std::size_t>(EVP_EncodeBlock(reinterpret_cast<unsigned char*>(out.data()), reinterpret_cast<const unsigned char*>(bytes.data()),
+  out.resize(static_cast<std::size_t>(EVP_EncodeBlock(reinterpret_cast<unsigned char*>(out.data()),
+                                                      reinterpret_cast<const unsigned char*>(bytes.data()),
                                                       static_cast<int>(bytes.size()))));
   return out;
 }
 
 json value_of(const cell& c) {
   switch (c.k) {
-  case cell::kind::boolean: return c.i != 0;
-  case cell::kind::int64: return c.i;
-  case cell::kind::float64: return std::isfinite(c.d) ? json(c.d) : json(std::isnan(c.d) ? "NaN" : c.d > 0 ? "Infinity" : "-Infinity");
-  case cell::kind::text: return bytes_json(c.view());
-  case cell::kind::blob: return base64_text(c.view());
-  default: return nullptr;
+  case cell::kind::boolean:
+    return c.i != 0;
+  case cell::kind::int64:
+    return c.i;
+  case cell::kind::float64:
+    return std::isfinite(c.d) ? json(c.d) : json(std::isnan(c.d) ? "NaN" : c.d > 0 ? "Infinity" : "-Infinity");
+  case cell::kind::text:
+    return bytes_json(c.view());
+  case cell::kind::blob:
+    return base64_text(c.view());
+  default:
+    return nullptr;
   }
 }
 
@@ -42,13 +49,15 @@ struct totals {
 
 class printer {
 public:
-  printer(const command_context& context, const actors::pipeline_spec& spec, bool several) : context_(context), spec_(spec), several_(several) {}
+  printer(const command_context& context, const actors::pipeline_spec& spec, bool several)
+      : context_(context), spec_(spec), several_(several) {}
 
   void print(const actors::load_spec& load, const row_set& set, totals& sums) {
     // Rows and failures come apart, each in the order of changes: print them as one.
     std::size_t failed = 0;
     for (const auto& row : set.rows) {
-      while (failed < set.failures.size() && set.failures[failed].change < row.change) print_failure(load, set, set.failures[failed++]);
+      while (failed < set.failures.size() && set.failures[failed].change < row.change)
+        print_failure(load, set, set.failures[failed++]);
       print_row(load, set, row);
     }
     while (failed < set.failures.size()) print_failure(load, set, set.failures[failed++]);
@@ -68,7 +77,8 @@ private:
     if (row.op == storage::operation::remove || row.op == storage::operation::truncate) out["_op"] = storage::to_string(row.op);
     const auto* cells = set.cells_of(row);
     for (std::size_t i = 0; i < layout.columns.size() && row.op != storage::operation::truncate; ++i) {
-      if (row.op == storage::operation::remove && std::find(layout.key.begin(), layout.key.end(), i) == layout.key.end()) continue;
+      if (row.op == storage::operation::remove && std::find(layout.key.begin(), layout.key.end(), i) == layout.key.end())
+        continue;
       if (cells[i].k == cell::kind::missing) continue;
       out[layout.columns[i].name] = value_of(cells[i]);
     }
@@ -114,10 +124,18 @@ void run_spec(const command_context& context, const actors::pipeline_spec& spec,
     source.path = std::filesystem::absolute(o.input).lexically_normal().string();
   }
   if (source.type != "file")
-    throw command_failed{exit_status::failed, "refused", "pipeline " + spec.name + " has a push source, which nothing can be read from; expected --input FILE", {}};
+    throw command_failed{exit_status::failed,
+                         "refused",
+                         "pipeline " + spec.name + " has a push source, which nothing can be read from; expected --input FILE",
+                         {}};
   source.follow = false;
   if (source.path.empty())
-    throw command_failed{exit_status::usage, "invalid", config::to_text(config::mistake{spec.file, source.where, "source.path refers to something that is not set here; expected it set, or --input FILE", false}), {}};
+    throw command_failed{exit_status::usage,
+                         "invalid",
+                         config::to_text(config::mistake{
+                             spec.file, source.where,
+                             "source.path refers to something that is not set here; expected it set, or --input FILE", false}),
+                         {}};
 
   struct load_run {
     const actors::load_spec* load;
@@ -130,10 +148,16 @@ void run_spec(const command_context& context, const actors::pipeline_spec& spec,
     limits.max_record_bytes = source.max_record_bytes;
     std::vector<actors::transform::step_error> errors;
     auto made = actors::transform::transformer::make(load, limits, errors);
-    if (!made) throw command_failed{exit_status::usage, "invalid", spec.file + ": load " + load.name + ": " + (errors.empty() ? "does not compile" : errors.front().message), {}};
+    if (!made)
+      throw command_failed{exit_status::usage,
+                           "invalid",
+                           spec.file + ": load " + load.name + ": " +
+                               (errors.empty() ? "does not compile" : errors.front().message),
+                           {}};
     loads.push_back({&load, std::move(made)});
   }
-  if (loads.empty()) throw command_failed{exit_status::usage, "usage", "pipeline " + spec.name + " has no load '" + o.load + "'", {}};
+  if (loads.empty())
+    throw command_failed{exit_status::usage, "usage", "pipeline " + spec.name + " has no load '" + o.load + "'", {}};
 
   auto made = actors::ingest::make_source_reader(source);
   if (!made) throw command_failed{exit_status::failed, "refused", made.error().message, {}};
@@ -161,8 +185,9 @@ void run_spec(const command_context& context, const actors::pipeline_spec& spec,
     for (std::size_t i = 0; i < loads.size(); ++i) out.print(*loads[i].load, *loads[i].transformer->run(batch, 0, n), sums[i]);
   }
   for (std::size_t i = 0; i < loads.size(); ++i)
-    context.note(spec.name + "/" + loads[i].load->name + ": " + grouped(changes) + " changes read, " + grouped(sums[i].rows) + " rows, " + grouped(sums[i].filtered) +
-                 " filtered, " + grouped(sums[i].dead_letters) + " dead letters; nothing was written");
+    context.note(spec.name + "/" + loads[i].load->name + ": " + grouped(changes) + " changes read, " + grouped(sums[i].rows) +
+                 " rows, " + grouped(sums[i].filtered) + " filtered, " + grouped(sums[i].dead_letters) +
+                 " dead letters; nothing was written");
 }
 
 } // namespace
@@ -171,7 +196,8 @@ exit_status dry_run(const command_context& context, const dry_run_options& o) {
   config::spec_options options;
   options.unset_is_warning = true; // a token or an alert's address is of no use here
   auto parsed = config::parse_specs(read_text_file(o.file), o.file, folder_of(o.file), options);
-  if (config::has_errors(parsed.mistakes)) throw command_failed{exit_status::usage, "invalid", config::to_text(parsed.mistakes), {}};
+  if (config::has_errors(parsed.mistakes))
+    throw command_failed{exit_status::usage, "invalid", config::to_text(parsed.mistakes), {}};
   for (const auto& spec : parsed.specs) run_spec(context, *spec, o);
   return exit_status::done;
 }

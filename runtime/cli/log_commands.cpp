@@ -24,7 +24,8 @@ std::string payload_text(const json& change) {
 /// One change a line; a table would have to wait for the last one.
 void print(const command_context& context, const json& change) {
   if (context.as_json()) return context.out_line(change);
-  auto line = field(change, "offset") + "  " + context.screen.paint(field(change, "time"), colour::dim) + "  " + field(change, "op");
+  auto line =
+      field(change, "offset") + "  " + context.screen.paint(field(change, "time"), colour::dim) + "  " + field(change, "op");
   if (auto t = field(change, "table"); !t.empty()) line += "  " + printable(t);
   if (auto k = field(change, "key"); !k.empty()) line += "  " + printable(k);
   context.out(line + "  " + printable(payload_text(change)) + "\n");
@@ -44,7 +45,9 @@ exit_status read(command_context& context, const read_options& o) {
     bool found = false;
     for (const auto& p : partitions)
       if (count(p, "partition") == o.partition) end = count(p, "high_watermark"), found = true;
-    if (!found) throw command_failed{exit_status::failed, "not_found", "pipeline " + o.pipeline + " has no partition " + std::to_string(o.partition), {}};
+    if (!found)
+      throw command_failed{
+          exit_status::failed, "not_found", "pipeline " + o.pipeline + " has no partition " + std::to_string(o.partition), {}};
   }
   std::uint64_t left = o.limit ? o.limit : ~0ull;
   while (left > 0) {
@@ -72,8 +75,8 @@ exit_status info(command_context& context, const std::string& pipeline) {
   if (context.as_json()) return context.out_line(answer), exit_status::done;
   table t({{"PARTITION", true}, {"FIRST", true}, {"NEXT", true}, {"HIGH WATERMARK", true}, {"SIZE", true}, {"EPOCH", true}});
   for (const auto& p : answer)
-    t.row({field(p, "partition"), grouped(count(p, "first_offset")), grouped(count(p, "next_offset")), grouped(count(p, "high_watermark")),
-           config::bytes_text(count(p, "bytes")), field(p, "epoch")});
+    t.row({field(p, "partition"), grouped(count(p, "first_offset")), grouped(count(p, "next_offset")),
+           grouped(count(p, "high_watermark")), config::bytes_text(count(p, "bytes")), field(p, "epoch")});
   context.out(t.text(context.screen));
   return exit_status::done;
 }
@@ -88,7 +91,8 @@ exit_status rewind(command_context& context, const std::string& target, const st
   auto answer = context.ask(call);
   if (context.as_json()) return context.out_line(answer), exit_status::done;
   auto offset = field(answer, "offset");
-  context.out("load " + target + " rewound to " + (offset.empty() ? to : "offset " + offset) + (truncate ? ", its tables emptied" : "") + "\n");
+  context.out("load " + target + " rewound to " + (offset.empty() ? to : "offset " + offset) +
+              (truncate ? ", its tables emptied" : "") + "\n");
   return exit_status::done;
 }
 
@@ -119,8 +123,10 @@ void add_log_commands(CLI::App& app, command_context& context) {
   auto* rewind_command = load->add_subcommand("rewind", "Replay the log into the same tables");
   rewind_command->add_option("PIPELINE/LOAD", r->target, "The load")->required();
   rewind_command->add_option("--to", r->to, "OFFSET, TIME or start")->required();
-  rewind_command->add_flag("--truncate", r->truncate, "Empty the load's tables in the same transaction (append and history need it)");
-  rewind_command->callback([&context, r] { context.action = [&context, r] { return rewind(context, r->target, r->to, r->truncate); }; });
+  rewind_command->add_flag("--truncate", r->truncate,
+                           "Empty the load's tables in the same transaction (append and history need it)");
+  rewind_command->callback(
+      [&context, r] { context.action = [&context, r] { return rewind(context, r->target, r->to, r->truncate); }; });
 }
 
 } // namespace millrace::runtime::cli

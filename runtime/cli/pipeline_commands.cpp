@@ -14,7 +14,8 @@ exit_status apply_files(command_context& context, const std::vector<std::string>
   auto answer = context.document_of(context.node().apply(specs), exit_status::usage);
   if (context.as_json()) return context.out_line(answer), exit_status::done;
   for (const auto& p : answer)
-    context.out("pipeline " + printable(field(p, "pipeline")) + " " + field(p, "change") + " (revision " + field(p, "revision") + ")\n");
+    context.out("pipeline " + printable(field(p, "pipeline")) + " " + field(p, "change") + " (revision " + field(p, "revision") +
+                ")\n");
   return exit_status::done;
 }
 
@@ -60,7 +61,11 @@ exit_status validate(const command_context& context, const std::vector<std::stri
   if (context.as_json()) {
     auto mistakes = json::array();
     for (const auto& m : parsed.mistakes)
-      mistakes.push_back({{"file", m.file}, {"line", m.at.line}, {"column", m.at.column}, {"message", m.message}, {"severity", m.warning ? "warning" : "error"}});
+      mistakes.push_back({{"file", m.file},
+                          {"line", m.at.line},
+                          {"column", m.at.column},
+                          {"message", m.message},
+                          {"severity", m.warning ? "warning" : "error"}});
     if (failed) throw command_failed{exit_status::usage, "invalid", config::to_text(parsed.mistakes), mistakes.dump()};
     auto pipelines = json::array();
     for (const auto& s : parsed.specs) pipelines.push_back(s->name);
@@ -94,7 +99,9 @@ void add_pipeline_commands(CLI::App& app, command_context& context) {
   apply_command->add_option("FILE", *files, "Specs; - is standard input")->required();
   apply_command->callback([&context, files] { context.action = [&context, files] { return apply_files(context, *files); }; });
 
-  pipeline->add_subcommand("list", "All pipelines and their states")->callback([&context] { context.action = [&context] { return list(context); }; });
+  pipeline->add_subcommand("list", "All pipelines and their states")->callback([&context] {
+    context.action = [&context] { return list(context); };
+  });
 
   auto* show_command = pipeline->add_subcommand("show", "The spec as it was applied; references, never their values");
   show_command->add_option("NAME", *name, "The pipeline")->required();
@@ -106,12 +113,14 @@ void add_pipeline_commands(CLI::App& app, command_context& context) {
     const char* done;
     const char* help;
   };
-  for (const auto& c : {simple{"pause", method::pause, "paused", "Stop ingest and loads; the log stays"},
-                        simple{"resume", method::resume, "resumed", "Go on after a pause or a failure"},
-                        simple{"delete", method::remove, "deleted", "Drop log, positions and dead letters; the destination stays"}}) {
+  for (const auto& c :
+       {simple{"pause", method::pause, "paused", "Stop ingest and loads; the log stays"},
+        simple{"resume", method::resume, "resumed", "Go on after a pause or a failure"},
+        simple{"delete", method::remove, "deleted", "Drop log, positions and dead letters; the destination stays"}}) {
     auto* command = pipeline->add_subcommand(c.command, c.help);
     command->add_option("NAME", *name, "The pipeline")->required();
-    command->callback([&context, name, c] { context.action = [&context, name, c] { return change(context, c.what, *name, c.done); }; });
+    command->callback(
+        [&context, name, c] { context.action = [&context, name, c] { return change(context, c.what, *name, c.done); }; });
   }
   add_status_command(*pipeline, context);
 }

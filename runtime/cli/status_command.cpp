@@ -39,7 +39,8 @@ bool is_running(const json& status) {
 
 /// Why it will not get there by itself; empty while it may.
 std::string failure_of(const json& status) {
-  if (field(status, "state") == "failed") return "pipeline " + field(status, "pipeline") + " has failed: " + field(status, "reason");
+  if (field(status, "state") == "failed")
+    return "pipeline " + field(status, "pipeline") + " has failed: " + field(status, "reason");
   for (const auto& load : member(status, "loads"))
     if (field(load, "state") == "failed") return "load " + field(load, "load") + " has failed: " + field(load, "reason");
   return {};
@@ -50,7 +51,8 @@ std::string pending_of(const json& status) {
   auto out = "state " + field(status, "state");
   if (auto reason = field(status, "reason"); !reason.empty()) out += " (" + reason + ")";
   if (status.contains("source")) {
-    if (!true_at(status["source"], "caught_up")) out += ", source " + config::bytes_text(count(status["source"], "lag_bytes")) + " behind";
+    if (!true_at(status["source"], "caught_up"))
+      out += ", source " + config::bytes_text(count(status["source"], "lag_bytes")) + " behind";
   }
   for (const auto& load : member(status, "loads")) {
     out += ", load " + field(load, "load") + " " + field(load, "state");
@@ -109,27 +111,47 @@ void print(const command_context& context, const json& s) {
   if (context.as_json()) return context.out_line(s);
   const auto& screen = context.screen;
   auto state = field(s, "state");
-  std::string out = "pipeline " + screen.paint(printable(field(s, "pipeline")), colour::bold) + "  " + screen.paint(state, colour_of_state(state)) + "  revision " +
-                    field(s, "revision") + "\n";
+  std::string out = "pipeline " + screen.paint(printable(field(s, "pipeline")), colour::bold) + "  " +
+                    screen.paint(state, colour_of_state(state)) + "  revision " + field(s, "revision") + "\n";
   if (auto reason = field(s, "reason"); !reason.empty()) out += "  reason    " + printable(reason) + "\n";
   out += "  ingested  " + grouped(count(s, "ingested")) + " changes\n";
   if (s.contains("source")) {
     const auto& source = s["source"];
-    out += "  source    " + printable(field(source, "position")) + (true_at(source, "caught_up") ? ", caught up" : ", " + config::bytes_text(count(source, "lag_bytes")) + " behind") + "\n";
+    out += "  source    " + printable(field(source, "position")) +
+           (true_at(source, "caught_up") ? ", caught up" : ", " + config::bytes_text(count(source, "lag_bytes")) + " behind") +
+           "\n";
   }
   context.out(out + "\n");
   table logs({{"PARTITION", true}, {"FIRST", true}, {"NEXT", true}, {"HIGH WATERMARK", true}, {"SIZE", true}});
   for (const auto& l : member(s, "log"))
-    logs.row({field(l, "partition"), grouped(count(l, "first_offset")), grouped(count(l, "next_offset")), grouped(count(l, "high_watermark")), config::bytes_text(count(l, "bytes"))});
+    logs.row({field(l, "partition"), grouped(count(l, "first_offset")), grouped(count(l, "next_offset")),
+              grouped(count(l, "high_watermark")), config::bytes_text(count(l, "bytes"))});
   if (!logs.empty()) context.out(logs.text(screen) + "\n");
-  table loads({{"LOAD"}, {"STATE"}, {"COMMITTED", true}, {"LAG", true}, {"DELIVERED", true}, {"FILTERED", true}, {"DEAD LETTERS", true}, {"WORKERS", true}, {"MAILBOX", true}, {"REASON"}});
+  table loads({{"LOAD"},
+               {"STATE"},
+               {"COMMITTED", true},
+               {"LAG", true},
+               {"DELIVERED", true},
+               {"FILTERED", true},
+               {"DEAD LETTERS", true},
+               {"WORKERS", true},
+               {"MAILBOX", true},
+               {"REASON"}});
   for (const auto& l : member(s, "loads")) {
     auto load_state = field(l, "state");
     std::string committed;
     for (const auto& offset : member(l, "committed_offset")) committed += (committed.empty() ? "" : ",") + offset.dump();
     std::uint64_t open = l.contains("dead_letters") ? count(l["dead_letters"], "open") : 0;
-    loads.row({field(l, "load"), {load_state, colour_of_state(load_state)}, committed, grouped(count(l, "lag_changes")), grouped(count(l, "delivered")),
-               grouped(count(l, "filtered")), {grouped(open), open ? colour::yellow : colour::none}, field(l, "workers"), grouped(count(l, "mailbox_depth")), field(l, "reason")});
+    loads.row({field(l, "load"),
+               {load_state, colour_of_state(load_state)},
+               committed,
+               grouped(count(l, "lag_changes")),
+               grouped(count(l, "delivered")),
+               grouped(count(l, "filtered")),
+               {grouped(open), open ? colour::yellow : colour::none},
+               field(l, "workers"),
+               grouped(count(l, "mailbox_depth")),
+               field(l, "reason")});
   }
   context.out(loads.text(screen));
 }
@@ -137,7 +159,9 @@ void print(const command_context& context, const json& s) {
 exit_status status(command_context& context, const std::string& pipeline, const std::string& wait, const std::string& timeout) {
   auto call = about(method::status, pipeline);
   auto limit = config::parse_duration(timeout);
-  if (!limit) throw command_failed{exit_status::usage, "usage", "--timeout is '" + timeout + "'; expected " + config::duration_expected, {}};
+  if (!limit)
+    throw command_failed{
+        exit_status::usage, "usage", "--timeout is '" + timeout + "'; expected " + config::duration_expected, {}};
   auto s = context.ask(call);
   if (!wait.empty()) {
     auto deadline = clock::now() + *limit;
@@ -146,7 +170,10 @@ exit_status status(command_context& context, const std::string& pipeline, const 
     while (!reached()) {
       if (auto why = failure_of(s); !why.empty()) throw command_failed{exit_status::failed, "refused", why, {}};
       if (clock::now() >= deadline)
-        throw command_failed{exit_status::timed_out, "timeout", "pipeline " + pipeline + " is not " + wait + " after " + timeout + ": " + pending_of(s), {}};
+        throw command_failed{exit_status::timed_out,
+                             "timeout",
+                             "pipeline " + pipeline + " is not " + wait + " after " + timeout + ": " + pending_of(s),
+                             {}};
       shown.show(s);
       std::this_thread::sleep_for(std::min<clock::duration>(std::chrono::milliseconds{100}, deadline - clock::now()));
       s = context.ask(call);

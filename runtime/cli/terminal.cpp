@@ -14,7 +14,11 @@ namespace {
 /// Bytes of the UTF-8 sequence that begins at `at`; 0 if it is none.
 std::size_t sequence_length(std::string_view text, std::size_t at) {
   auto lead = static_cast<unsigned char>(text[at]);
-  std::size_t length = lead < 0x80 ? 1 : lead >= 0xC2 && lead < 0xE0 ? 2 : lead >= 0xE0 && lead < 0xF0 ? 3 : lead >= 0xF0 && lead < 0xF5 ? 4 : 0;
+  std::size_t length = lead < 0x80                   ? 1
+                       : lead >= 0xC2 && lead < 0xE0 ? 2
+                       : lead >= 0xE0 && lead < 0xF0 ? 3
+                       : lead >= 0xF0 && lead < 0xF5 ? 4
+                                                     : 0;
   if (length == 0 || at + length > text.size()) return 0;
   for (std::size_t i = 1; i < length; ++i)
     if ((static_cast<unsigned char>(text[at + i]) & 0xC0) != 0x80) return 0;
@@ -49,9 +53,12 @@ std::string printable(std::string_view text) {
     auto length = sequence_length(text, i);
     bool c1 = length == 2 && c == 0xC2 && static_cast<unsigned char>(text[i + 1]) < 0xA0; // control characters above ASCII
     if (length == 0 || c < 0x20 || c == 0x7F || c1) {
-      if (c == '\n') out += "\\n";
-      else if (c == '\t') out += "\\t";
-      else if (c == '\r') out += "\\r";
+      if (c == '\n')
+        out += "\\n";
+      else if (c == '\t')
+        out += "\\t";
+      else if (c == '\r')
+        out += "\\r";
       else {
         for (std::size_t k = 0; k < std::max<std::size_t>(1, length); ++k) {
           std::snprintf(hex, sizeof hex, "\\x%02x", static_cast<unsigned char>(text[i + k]));
@@ -68,15 +75,16 @@ std::string printable(std::string_view text) {
 }
 
 std::size_t width_of(std::string_view text) {
-  return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+  return static_cast<std::size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
 }
 
 std::string shortened(const std::string& text, std::size_t columns) {
   if (width_of(text) <= columns) return text;
   if (columns == 0) return {};
   std::size_t at = 0;
-  for (std::size_t taken = 0; at < text.size() && taken + 1 < columns; ++taken)
-    do ++at;
+  for (std::size_t taken = 0; at < text.size() && taken + 1 < columns; ++taken) do
+      ++at;
     while (at < text.size() && (static_cast<unsigned char>(text[at]) & 0xC0) == 0x80);
   return text.substr(0, at) + "…";
 }
@@ -93,7 +101,9 @@ std::string table::text(const terminal& t) const {
     }
   }
   if (t.is_terminal) {
-    auto total = [&] { return std::accumulate(widths.begin(), widths.end(), std::size_t{0}) + 2 * (widths.empty() ? 0 : widths.size() - 1); };
+    auto total = [&] {
+      return std::accumulate(widths.begin(), widths.end(), std::size_t{0}) + 2 * (widths.empty() ? 0 : widths.size() - 1);
+    };
     while (total() > t.width) {
       auto widest = std::max_element(widths.begin(), widths.end());
       if (*widest <= 12) break; // narrower says nothing: let the terminal wrap
@@ -116,7 +126,8 @@ std::string table::text(const terminal& t) const {
   };
   add_line([&](std::size_t i) { return columns_[i].title; }, [](std::size_t) { return colour::bold; });
   for (std::size_t r = 0; r < rows_.size(); ++r)
-    add_line([&](std::size_t i) { return shown[r][i]; }, [&](std::size_t i) { return i < rows_[r].size() ? rows_[r][i].paint : colour::none; });
+    add_line([&](std::size_t i) { return shown[r][i]; },
+             [&](std::size_t i) { return i < rows_[r].size() ? rows_[r][i].paint : colour::none; });
   return out;
 }
 
@@ -129,7 +140,8 @@ colour colour_of_state(std::string_view state) {
 
 std::string grouped(std::uint64_t n) {
   auto digits = std::to_string(n);
-  for (auto at = static_cast<std::ptrdiff_t>(digits.size()) - 3; at > 0; at -= 3) digits.insert(static_cast<std::size_t>(at), ",");
+  for (auto at = static_cast<std::ptrdiff_t>(digits.size()) - 3; at > 0; at -= 3)
+    digits.insert(static_cast<std::size_t>(at), ",");
   return digits;
 }
 

@@ -8,8 +8,11 @@
 namespace millrace::runtime::config {
 
 bool is_name(std::string_view text) {
-  auto fine = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.' || c == '-'; };
-  return !text.empty() && text.size() <= 64 && text.front() != '.' && text.front() != '-' && std::all_of(text.begin(), text.end(), fine);
+  auto fine = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.' || c == '-';
+  };
+  return !text.empty() && text.size() <= 64 && text.front() != '.' && text.front() != '-' &&
+         std::all_of(text.begin(), text.end(), fine);
 }
 
 void document_reader::wrong(mark at, std::string message) { mistakes_.push_back({file_, at, std::move(message)}); }
@@ -61,7 +64,8 @@ std::optional<bool> document_reader::boolean(const yaml_node& n, const std::stri
   return std::nullopt;
 }
 
-std::optional<std::uint64_t> document_reader::number(const yaml_node& n, const std::string& what, std::uint64_t min, std::uint64_t max) {
+std::optional<std::uint64_t> document_reader::number(const yaml_node& n, const std::string& what, std::uint64_t min,
+                                                     std::uint64_t max) {
   if (n.is_scalar()) {
     auto value = text(n, what);
     if (!value) return std::nullopt;
@@ -70,13 +74,14 @@ std::optional<std::uint64_t> document_reader::number(const yaml_node& n, const s
     if (error == std::errc{} && end == value->data() + value->size() && !value->empty() && out >= min && out <= max) return out;
   }
   auto range = max == std::numeric_limits<std::uint64_t>::max() || max == std::numeric_limits<std::uint32_t>::max()
-                 ? "of at least " + std::to_string(min)
-                 : "from " + std::to_string(min) + " to " + std::to_string(max);
+                   ? "of at least " + std::to_string(min)
+                   : "from " + std::to_string(min) + " to " + std::to_string(max);
   wrong(n.at, what + " is " + described(n) + "; expected a whole number " + range);
   return std::nullopt;
 }
 
-std::optional<std::uint64_t> document_reader::bytes(const yaml_node& n, const std::string& what, std::uint64_t min, std::uint64_t max) {
+std::optional<std::uint64_t> document_reader::bytes(const yaml_node& n, const std::string& what, std::uint64_t min,
+                                                    std::uint64_t max) {
   if (n.is_scalar()) {
     auto value = text(n, what);
     if (!value) return std::nullopt;
@@ -90,7 +95,8 @@ std::optional<std::uint64_t> document_reader::bytes(const yaml_node& n, const st
   return std::nullopt;
 }
 
-std::optional<std::chrono::milliseconds> document_reader::duration(const yaml_node& n, const std::string& what, std::chrono::milliseconds min) {
+std::optional<std::chrono::milliseconds> document_reader::duration(const yaml_node& n, const std::string& what,
+                                                                   std::chrono::milliseconds min) {
   if (n.is_scalar()) {
     auto value = text(n, what);
     if (!value) return std::nullopt;
@@ -104,7 +110,8 @@ std::optional<std::chrono::milliseconds> document_reader::duration(const yaml_no
   return std::nullopt;
 }
 
-std::optional<std::size_t> document_reader::choice(const yaml_node& n, const std::string& what, const std::vector<std::string_view>& names) {
+std::optional<std::size_t> document_reader::choice(const yaml_node& n, const std::string& what,
+                                                   const std::vector<std::string_view>& names) {
   std::string hint;
   if (n.is_scalar()) {
     auto value = text(n, what);
@@ -146,11 +153,15 @@ std::vector<std::pair<std::string, mark>> document_reader::texts(const yaml_node
   return out;
 }
 
-section::section(document_reader& doc, const yaml_node& n, std::string what) : doc_(doc), node_(n), what_(std::move(what)), ok_(n.is_mapping()) {
-  if (!ok_) doc_.wrong(n.at, (what_.empty() ? std::string("the document") : what_) + " is " + described(n) + "; expected a mapping");
+section::section(document_reader& doc, const yaml_node& n, std::string what)
+    : doc_(doc), node_(n), what_(std::move(what)), ok_(n.is_mapping()) {
+  if (!ok_)
+    doc_.wrong(n.at, (what_.empty() ? std::string("the document") : what_) + " is " + described(n) + "; expected a mapping");
 }
 
-std::string section::inside(std::string_view key) const { return what_.empty() ? std::string(key) : what_ + "." + std::string(key); }
+std::string section::inside(std::string_view key) const {
+  return what_.empty() ? std::string(key) : what_ + "." + std::string(key);
+}
 
 const yaml_entry* section::find(std::string_view key) const {
   for (const auto& e : node_.entries)
@@ -178,7 +189,8 @@ const yaml_node* section::take(std::string_view key) {
 
 const yaml_node* section::need(std::string_view key, std::string_view expected) {
   if (ok_ && !has(key))
-    doc_.wrong(node_.at, "key '" + std::string(key) + "' is missing" + (what_.empty() ? "" : " in " + what_) + "; expected " + std::string(expected));
+    doc_.wrong(node_.at, "key '" + std::string(key) + "' is missing" + (what_.empty() ? "" : " in " + what_) + "; expected " +
+                             std::string(expected));
   return take(key);
 }
 
@@ -192,8 +204,8 @@ void section::finish() {
   std::sort(names.begin(), names.end());
   for (const auto& e : node_.entries)
     if (std::find(names.begin(), names.end(), e.key) == names.end())
-      doc_.wrong(e.at, "unknown key '" + e.key.substr(0, 60) + "'" + (what_.empty() ? "" : " in " + what_) + "; expected " + listed(names) +
-                         suggestion(e.key, names));
+      doc_.wrong(e.at, "unknown key '" + e.key.substr(0, 60) + "'" + (what_.empty() ? "" : " in " + what_) + "; expected " +
+                           listed(names) + suggestion(e.key, names));
 }
 
 } // namespace millrace::runtime::config

@@ -16,7 +16,8 @@ using actors::table_spec;
 const std::vector<std::string_view> mode_names{"upsert", "append", "soft_delete", "history"};
 constexpr std::array modes{load_mode::upsert, load_mode::append, load_mode::soft_delete, load_mode::history};
 const std::vector<std::string_view> change_names{"add_columns", "ignore", "quarantine"};
-constexpr std::array change_policies{schema_change_policy::add_columns, schema_change_policy::ignore, schema_change_policy::quarantine};
+constexpr std::array change_policies{schema_change_policy::add_columns, schema_change_policy::ignore,
+                                     schema_change_policy::quarantine};
 
 /// Columns that a mode adds to the destination's table (interfaces.md, "Changes").
 std::vector<std::string_view> columns_of_mode(load_mode mode) {
@@ -75,7 +76,8 @@ void check_settings(document_reader& doc, const table_settings& t, const std::st
   bool needs_key = t.mode != load_mode::append;
   if (needs_key && t.key.empty() && !t.key_failed)
     doc.wrong(t.mode_at.line ? t.mode_at : at,
-              what + " has mode " + actors::to_string(t.mode) + " and no key; expected `key: [COLUMN, ...]`, or mode append, which needs none");
+              what + " has mode " + actors::to_string(t.mode) +
+                  " and no key; expected `key: [COLUMN, ...]`, or mode append, which needs none");
   auto has_column = [&](std::string_view name) {
     return std::any_of(t.schema.begin(), t.schema.end(), [&](const auto& f) { return same_identifier(f.name, name); });
   };
@@ -84,13 +86,14 @@ void check_settings(document_reader& doc, const table_settings& t, const std::st
     for (const auto& f : t.schema) names.push_back(f.name);
     for (const auto& [column, place] : t.key)
       if (!has_column(column))
-        doc.wrong(place, what + ": key column '" + column + "' is not in its schema; expected one of " + listed(names) + suggestion(column, names));
+        doc.wrong(place, what + ": key column '" + column + "' is not in its schema; expected one of " + listed(names) +
+                             suggestion(column, names));
   }
   for (auto reserved : columns_of_mode(t.mode)) {
     auto clash = [&](std::string_view name, mark place, const char* how) {
       if (same_identifier(name, reserved))
-        doc.wrong(place, what + ": " + how + " '" + std::string(name) + "' clashes with the column that mode " + actors::to_string(t.mode) +
-                           " adds; expected another name");
+        doc.wrong(place, what + ": " + how + " '" + std::string(name) + "' clashes with the column that mode " +
+                             actors::to_string(t.mode) + " adds; expected another name");
     };
     for (const auto& f : t.schema) clash(f.name, f.where, "column");
     for (const auto& step : t.transform) {
@@ -109,7 +112,8 @@ table_spec table_of(const table_settings& t, std::string name, std::string to, m
   out.mode = t.mode;
   for (const auto& [column, at] : t.key) {
     // The schema's spelling, so that everything behind may compare exactly.
-    auto f = std::find_if(t.schema.begin(), t.schema.end(), [&, &column = column](const auto& field) { return same_identifier(field.name, column); });
+    auto f = std::find_if(t.schema.begin(), t.schema.end(),
+                          [&, &column = column](const auto& field) { return same_identifier(field.name, column); });
     out.key.push_back(f == t.schema.end() ? column : f->name);
   }
   out.has_schema = t.has_schema;
@@ -152,7 +156,8 @@ destination_settings read_destination(document_reader& doc, const yaml_node& n, 
 std::string last_part(const std::string& name) { return name.substr(name.rfind('.') + 1); }
 
 void check_table_name(document_reader& doc, const std::string& to, mark at, const std::string& what) {
-  if (to.empty() || to.find('\0') != std::string::npos) doc.wrong(at, what + " is empty; expected the destination table's name");
+  if (to.empty() || to.find('\0') != std::string::npos)
+    doc.wrong(at, what + " is empty; expected the destination table's name");
   else if (same_identifier(to.substr(0, 9), "_millrace") || same_identifier(to.substr(0, 7), "sqlite_"))
     doc.wrong(at, what + " is '" + to + "', a reserved name; expected one that begins neither with _millrace nor with sqlite_");
 }
@@ -174,7 +179,9 @@ void compile_steps(document_reader& doc, load_spec load, std::uint64_t max_recor
   actors::transform::transformer::make(load, limits, errors);
   std::vector<actors::transform::step_error> said;
   for (auto& e : errors) {
-    auto same = [&](const auto& other) { return other.where.line == e.where.line && other.where.column == e.where.column && other.message == e.message; };
+    auto same = [&](const auto& other) {
+      return other.where.line == e.where.line && other.where.column == e.where.column && other.message == e.message;
+    };
     if (std::any_of(said.begin(), said.end(), same)) continue; // tables that share the load's steps
     said.push_back(e);
     doc.wrong(e.where.line > 0 ? e.where : load.where, e.message);
@@ -201,14 +208,18 @@ load_spec read_load(document_reader& doc, const yaml_node& n, std::size_t index,
   table_settings common;
   read_settings(doc, s, common);
 
-  auto add_table = [&](const table_settings& settings, std::string name, std::string to, mark at, mark to_at, const std::string& inside) {
+  auto add_table = [&](const table_settings& settings, std::string name, std::string to, mark at, mark to_at,
+                       const std::string& inside) {
     check_settings(doc, settings, inside, at);
     for (const auto& other : load.tables) {
-      if (same_identifier(other.name, name) && !name.empty())
-        doc.wrong(at, inside + ": table '" + name + "' is listed in line " + std::to_string(other.where.line) + " already; expected each table once");
-      else if (same_identifier(other.to, to) && !to.empty())
+      bool same_name = !name.empty() && same_identifier(other.name, name), same_to = !to.empty() && same_identifier(other.to, to);
+      if (same_name)
+        doc.wrong(at, inside + ": table '" + name + "' is listed in line " + std::to_string(other.where.line) +
+                          " already; expected each table once");
+      else if (same_to)
         doc.wrong(to_at, inside + " goes to table '" + to + "', as does the table in line " + std::to_string(other.where.line) +
-                           "; expected a table of its own for each (`to: NAME`)");
+                             "; expected a table of its own for each (`to: NAME`)");
+      if (same_name || same_to) break;
     }
     load.tables.push_back(table_of(settings, std::move(name), std::move(to), at));
   };
@@ -221,10 +232,12 @@ load_spec read_load(document_reader& doc, const yaml_node& n, std::size_t index,
   } else if (tables && !tables->is_sequence()) {
     doc.wrong(tables->at, s.inside("tables") + " is " + described(*tables) + "; expected a list of names or of mappings");
   } else if (tables) {
-    if (tables->items.empty()) doc.wrong(tables->at, s.inside("tables") + " is empty; expected a table or more, or the key left out (all changes)");
+    if (tables->items.empty())
+      doc.wrong(tables->at, s.inside("tables") + " is empty; expected a table or more, or the key left out (all changes)");
     if (tables->items.size() > 1 && !destination.table.empty())
-      doc.wrong(destination.table_at, s.inside("destination.table") + " is one table for " + std::to_string(tables->items.size()) +
-                                        "; expected `to: NAME` in each entry of `tables`, or nothing (each goes to the table of its own name)");
+      doc.wrong(destination.table_at,
+                s.inside("destination.table") + " is one table for " + std::to_string(tables->items.size()) +
+                    "; expected `to: NAME` in each entry of `tables`, or nothing (each goes to the table of its own name)");
     bool own_table = tables->items.size() == 1 && !destination.table.empty();
     for (std::size_t i = 0; i < tables->items.size(); ++i) {
       const auto& item = *tables->items[i];
@@ -264,7 +277,8 @@ load_spec read_load(document_reader& doc, const yaml_node& n, std::size_t index,
       if (auto value = doc.number(*v, ws.inside("max"), 1, 1024)) {
         load.workers.max = static_cast<std::uint32_t>(*value);
         if (load.workers.max < load.workers.min)
-          doc.wrong(v->at, ws.inside("max") + " is " + std::to_string(load.workers.max) + ", below min " + std::to_string(load.workers.min) + "; expected min or more");
+          doc.wrong(v->at, ws.inside("max") + " is " + std::to_string(load.workers.max) + ", below min " +
+                               std::to_string(load.workers.min) + "; expected min or more");
       }
     }
     if (auto* v = ws.take("target_depth"))
@@ -277,7 +291,8 @@ load_spec read_load(document_reader& doc, const yaml_node& n, std::size_t index,
       if (auto chosen = doc.choice(*v, es.inside("action"), {"quarantine", "halt"}))
         load.on_error = *chosen == 0 ? actors::error_action::quarantine : actors::error_action::halt;
     if (auto* v = es.take("later_changes_of_key"))
-      if (auto chosen = doc.choice(*v, es.inside("later_changes_of_key"), {"hold", "continue"})) load.hold_later_changes = *chosen == 0;
+      if (auto chosen = doc.choice(*v, es.inside("later_changes_of_key"), {"hold", "continue"}))
+        load.hold_later_changes = *chosen == 0;
     if (es.ok()) es.finish();
   }
   s.finish();
@@ -297,13 +312,15 @@ std::vector<load_spec> read_loads(document_reader& doc, const yaml_node& n, std:
     auto load = read_load(doc, *n.items[i], i, max_record_bytes);
     for (const auto& other : out) {
       if (!load.name.empty() && other.name == load.name)
-        doc.wrong(load.where, "load '" + load.name + "' is defined in line " + std::to_string(other.where.line) + " already; expected each name once");
+        doc.wrong(load.where, "load '" + load.name + "' is defined in line " + std::to_string(other.where.line) +
+                                  " already; expected each name once");
       if (load.destination.path.empty() || other.destination.path != load.destination.path) continue;
       for (const auto& t : load.tables)
         for (const auto& o : other.tables)
           if (!t.to.empty() && same_identifier(t.to, o.to))
             // Two writers of one table: a rewind with truncate, or a truncate of the source, would take the other's rows.
-            doc.wrong(load.where, "load '" + load.name + "' writes table '" + t.to + "', as load '" + other.name + "' does; expected a table of its own for each load");
+            doc.wrong(load.where, "load '" + load.name + "' writes table '" + t.to + "', as load '" + other.name +
+                                      "' does; expected a table of its own for each load");
     }
     out.push_back(std::move(load));
   }

@@ -13,8 +13,8 @@ using actors::mark;
 
 struct mistake {
   std::string file;
-  mark at;             ///< {0, 0}: the file as a whole
-  std::string message; ///< what was found, what was expected
+  mark at;              ///< {0, 0}: the file as a whole
+  std::string message;  ///< what was found, what was expected
   bool warning = false; ///< the file is valid all the same
 };
 

@@ -51,7 +51,8 @@ parsed_node_config parse_node_config(const std::string& text, const std::string&
   auto documents = read_yaml(text, file, out.mistakes);
   if (has_errors(out.mistakes)) return out;
   if (documents.size() != 1 || documents[0].root->is_null()) {
-    out.mistakes.push_back({file, {}, std::to_string(documents.size()) + " documents; expected one mapping with at least `node: NAME`"});
+    out.mistakes.push_back(
+        {file, {}, std::to_string(documents.size()) + " documents; expected one mapping with at least `node: NAME`"});
     return out;
   }
   document_reader doc(file, std::filesystem::current_path().string(), env, false);
@@ -75,7 +76,8 @@ parsed_node_config parse_node_config(const std::string& text, const std::string&
       if (auto* w = h.take("listen"))
         if (auto address = doc.text(*w, "http.listen")) {
           if (*address != "none" && !is_address(*address))
-            doc.wrong(w->at, "http.listen is " + described(*w) + "; expected HOST:PORT such as \"127.0.0.1:7071\" (port 0: a free one), or none");
+            doc.wrong(w->at, "http.listen is " + described(*w) +
+                                 "; expected HOST:PORT such as \"127.0.0.1:7071\" (port 0: a free one), or none");
           config.http_listen = *address;
         }
       if (h.ok()) h.finish();
@@ -95,8 +97,9 @@ parsed_node_config parse_node_config(const std::string& text, const std::string&
   }
   // sun_path has 108 bytes, the last one a zero.
   if (config.admin_socket.string().size() > 107)
-    doc.wrong(documents[0].root->at, "admin.socket " + config.admin_socket.string() + " has " + std::to_string(config.admin_socket.string().size()) +
-                                       " bytes; expected at most 107, the system's limit for a Unix socket's path");
+    doc.wrong(documents[0].root->at, "admin.socket " + config.admin_socket.string() + " has " +
+                                         std::to_string(config.admin_socket.string().size()) +
+                                         " bytes; expected at most 107, the system's limit for a Unix socket's path");
   auto found = doc.take_mistakes();
   out.mistakes.insert(out.mistakes.end(), found.begin(), found.end());
   return out;

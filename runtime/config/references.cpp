@@ -13,7 +13,8 @@ constexpr std::streamsize file_bytes_max = 64 << 10;
 
 /// The content, or why there is none.
 std::optional<std::string> content_of(const std::string& path, const std::string& base_dir, std::string& why) {
-  std::filesystem::path full = std::filesystem::path(path).is_absolute() ? std::filesystem::path(path) : std::filesystem::path(base_dir) / path;
+  std::filesystem::path full =
+      std::filesystem::path(path).is_absolute() ? std::filesystem::path(path) : std::filesystem::path(base_dir) / path;
   std::error_code ignored;
   if (std::filesystem::exists(full, ignored) && !std::filesystem::is_regular_file(full, ignored)) {
     why = "it is no regular file";
@@ -76,9 +77,12 @@ replaced_text replace_references(std::string_view text, const std::string& base_
       continue;
     }
     out.text += reference;
-    if (name.empty()) out.missing.push_back(reference + " names nothing; expected ${env:NAME} or ${file:PATH}");
-    else if (is_env) out.missing.push_back("environment variable " + name + " is not set; " + reference + " expects it");
-    else out.missing.push_back("file " + name + " cannot be read: " + why + "; " + reference + " expects it");
+    if (name.empty())
+      out.missing.push_back(reference + " names nothing; expected ${env:NAME} or ${file:PATH}");
+    else if (is_env)
+      out.missing.push_back("environment variable " + name + " is not set; " + reference + " expects it");
+    else
+      out.missing.push_back("file " + name + " cannot be read: " + why + "; " + reference + " expects it");
   }
   out.text.append(text);
   return out;

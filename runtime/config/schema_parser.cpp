@@ -1,7 +1,6 @@
 #include "runtime/config/load_parser.hpp"
 
 #include <algorithm>
-#include <charconv>
 
 namespace millrace::runtime::config {
 namespace {
@@ -9,33 +8,17 @@ namespace {
 using actors::data_type;
 
 const std::vector<std::string_view>& type_names() {
-  static const std::vector<std::string_view> names{"bool", "int64", "float64", "decimal", "text", "bytes", "date", "timestamp", "uuid", "json"};
+  static const std::vector<std::string_view> names{"bool",  "int64", "float64",   "decimal", "text",
+                                                   "bytes", "date",  "timestamp", "uuid",    "json"};
   return names;
 }
 
 std::optional<data_type> read_type(document_reader& doc, const yaml_node& n, const std::string& what) {
-  static constexpr data_type types[] = {data_type::boolean, data_type::int64, data_type::float64,   data_type::decimal, data_type::text,
-                                        data_type::bytes,   data_type::date,  data_type::timestamp, data_type::uuid,    data_type::json};
+  static constexpr data_type types[] = {data_type::boolean, data_type::int64, data_type::float64, data_type::decimal,
+                                        data_type::text,    data_type::bytes, data_type::date,    data_type::timestamp,
+                                        data_type::uuid,    data_type::json};
   auto chosen = doc.choice(n, what, type_names());
   return chosen ? std::optional<data_type>(types[*chosen]) : std::nullopt;
-}
-
-/// What can be told without a conversion; the transformer compiles the rest.
-const char* default_mistake(data_type type, const std::string& text) {
-  auto all = [&](auto value) {
-    auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    return error == std::errc{} && end == text.data() + text.size();
-  };
-  switch (type) {
-  case data_type::boolean: return text == "true" || text == "false" ? nullptr : "true or false";
-  case data_type::int64: return all(std::int64_t{}) ? nullptr : "a whole number of 64 bits";
-  case data_type::float64: return all(double{}) ? nullptr : "a number";
-  case data_type::decimal:
-    return !text.empty() && text.find_first_not_of("+-.0123456789eE") == std::string::npos && text.find_first_of("0123456789") != std::string::npos
-             ? nullptr
-             : "a decimal number";
-  default: return nullptr;
-  }
 }
 
 actors::field_spec read_field(document_reader& doc, const yaml_entry& entry, const std::string& what) {
@@ -61,7 +44,8 @@ actors::field_spec read_field(document_reader& doc, const yaml_entry& entry, con
           doc.wrong(n->at, s.inside("from") + " is " + described(*n) + "; expected a JSON pointer, in which '~' is written ~0");
           break;
         }
-      if (from->empty()) doc.wrong(n->at, s.inside("from") + " is empty; expected a field's name, or a JSON pointer such as /address/city");
+      if (from->empty())
+        doc.wrong(n->at, s.inside("from") + " is empty; expected a field's name, or a JSON pointer such as /address/city");
     }
   if (auto* n = s.take("required"))
     if (auto required = doc.boolean(*n, s.inside("required"))) field.required = *required;
@@ -71,11 +55,8 @@ actors::field_spec read_field(document_reader& doc, const yaml_entry& entry, con
                                [](const yaml_entry& e) { return e.key == "default" && e.value->is_null(); });
     if (!is_null) {
       auto* n = s.take("default");
-      if (auto value = doc.text(*n, s.inside("default"))) {
-        if (auto* expected = typed ? default_mistake(field.type, *value) : nullptr)
-          doc.wrong(n->at, s.inside("default") + " is " + described(*n) + "; expected " + expected);
-        field.default_value = *value;
-      }
+      // Whether it fits the type is for the transformer to say, which converts it.
+      if (auto value = doc.text(*n, s.inside("default"))) field.default_value = *value;
     } else {
       s.refuse("default", "is null; expected a value, or the key left out (NULL is the default)");
     }
@@ -85,10 +66,12 @@ actors::field_spec read_field(document_reader& doc, const yaml_entry& entry, con
   if (auto* n = s.take("format")) {
     auto format = doc.text(*n, s.inside("format"));
     if (typed && field.type != data_type::date && field.type != data_type::timestamp)
-      doc.wrong(s.key_at("format"), s.inside("format") + " is for date and timestamp; expected no format beside type " + actors::to_string(field.type));
+      doc.wrong(s.key_at("format"), s.inside("format") + " is for date and timestamp; expected no format beside type " +
+                                        actors::to_string(field.type));
     else if (format && format->find('%') == std::string::npos)
       doc.wrong(n->at, s.inside("format") + " is " + described(*n) + "; expected a strftime format such as '%d/%m/%Y'");
-    else if (format) field.format = *format;
+    else if (format)
+      field.format = *format;
   }
   s.finish();
   return field;
@@ -105,14 +88,16 @@ std::vector<actors::field_spec> read_schema(document_reader& doc, const yaml_nod
   std::vector<actors::field_spec> out;
   section s(doc, n, what);
   if (!s.ok()) return out;
-  if (n.entries.empty()) doc.wrong(n.at, what + " is empty; expected a column or more, or the key left out (columns are then taken from the changes)");
+  if (n.entries.empty())
+    doc.wrong(n.at, what + " is empty; expected a column or more, or the key left out (columns are then taken from the changes)");
   for (const auto& entry : n.entries) {
     auto field = read_field(doc, entry, s.inside(entry.key));
-    if (entry.key.empty() || entry.key.find('\0') != std::string::npos) doc.wrong(entry.at, what + " has a column without a name; expected a name");
+    if (entry.key.empty() || entry.key.find('\0') != std::string::npos)
+      doc.wrong(entry.at, what + " has a column without a name; expected a name");
     auto same = std::find_if(out.begin(), out.end(), [&](const auto& f) { return same_identifier(f.name, field.name); });
     if (same != out.end())
-      doc.wrong(entry.at, what + " has column '" + field.name + "' and, in line " + std::to_string(same->where.line) + ", '" + same->name +
-                            "'; expected names that differ in more than upper and lower case");
+      doc.wrong(entry.at, what + " has column '" + field.name + "' and, in line " + std::to_string(same->where.line) + ", '" +
+                              same->name + "'; expected names that differ in more than upper and lower case");
     out.push_back(std::move(field));
   }
   return out;

@@ -20,7 +20,8 @@ void read_source(document_reader& doc, const yaml_node& n, std::uint64_t record_
   if (!type) return;
   auto chosen = doc.choice(*type, "source.type", {"file", "http", "postgres", "mariadb"});
   if (!chosen) return;
-  if (*chosen > 1) return doc.wrong(type->at, "source.type " + described(*type) + " is not available in this version; expected file or http");
+  if (*chosen > 1)
+    return doc.wrong(type->at, "source.type " + described(*type) + " is not available in this version; expected file or http");
   bool is_file = *chosen == 0;
   out.type = is_file ? "file" : "http";
   bool csv = false;
@@ -33,7 +34,8 @@ void read_source(document_reader& doc, const yaml_node& n, std::uint64_t record_
   if (auto* v = s.take("envelope"))
     if (auto envelope = doc.choice(*v, "source.envelope", {"none", "debezium"})) {
       if (*envelope == 1) out.envelope = storage::envelope::debezium;
-      if (*envelope == 1 && csv) doc.wrong(v->at, "source.envelope is debezium beside format csv; expected none: an envelope is JSON");
+      if (*envelope == 1 && csv)
+        doc.wrong(v->at, "source.envelope is debezium beside format csv; expected none: an envelope is JSON");
     }
   if (auto* v = s.take("max_record_bytes"))
     if (auto bytes = doc.bytes(*v, "source.max_record_bytes", 1, record_bytes_max)) out.max_record_bytes = *bytes;
@@ -49,7 +51,9 @@ void read_source(document_reader& doc, const yaml_node& n, std::uint64_t record_
         out.token = *token;
         // It has to fit into a header line.
         auto bad = std::any_of(token->begin(), token->end(), [](unsigned char c) { return c <= ' ' || c >= 127; });
-        if (token->empty() || bad) doc.wrong(v->at, "source.token is " + std::string(token->empty() ? "empty" : "no plain word") + "; expected visible ASCII characters without spaces");
+        if (token->empty() || bad)
+          doc.wrong(v->at, "source.token is " + std::string(token->empty() ? "empty" : "no plain word") +
+                               "; expected visible ASCII characters without spaces");
       }
     s.refuse("path", "is for a file source (type file); expected the key left out");
     s.refuse("follow", "is for a file source (type file); expected the key left out");
@@ -62,15 +66,21 @@ void read_log(document_reader& doc, const yaml_node& n, actors::log_spec& out) {
   if (!s.ok()) return;
   if (auto* v = s.take("partitions"))
     if (auto count = doc.number(*v, "log.partitions", 1, 4096)) {
-      if (*count > 1) doc.wrong(v->at, "log.partitions is " + std::to_string(*count) + "; expected 1: file and http sources fill one partition in this version");
+      if (*count > 1)
+        doc.wrong(v->at, "log.partitions is " + std::to_string(*count) +
+                             "; expected 1: file and http sources fill one partition in this version");
     }
   if (auto* v = s.take("replicas"))
     if (auto count = doc.number(*v, "log.replicas", 1, 16)) {
-      if (*count > 1) doc.wrong(v->at, "log.replicas is " + std::to_string(*count) + "; expected 1: a single node keeps one copy, and this version runs no cluster");
+      if (*count > 1)
+        doc.wrong(v->at, "log.replicas is " + std::to_string(*count) +
+                             "; expected 1: a single node keeps one copy, and this version runs no cluster");
     }
   if (auto* v = s.take("min_in_sync"))
     if (auto count = doc.number(*v, "log.min_in_sync", 1, 16)) {
-      if (*count > 1) doc.wrong(v->at, "log.min_in_sync is " + std::to_string(*count) + "; expected 1: there cannot be more copies in sync than log.replicas");
+      if (*count > 1)
+        doc.wrong(v->at, "log.min_in_sync is " + std::to_string(*count) +
+                             "; expected 1: there cannot be more copies in sync than log.replicas");
     }
   if (auto* v = s.take("compression"))
     if (auto codec = doc.choice(*v, "log.compression", {"none", "lz4", "zstd"})) {
@@ -109,7 +119,9 @@ void read_alerts(document_reader& doc, const yaml_node& n, std::vector<actors::a
     if (*chosen == 0) {
       if (auto* v = s.need("url", "where to post, http:// or https://"))
         if (auto url = doc.text(*v, s.inside("url"))) {
-          auto host = url->starts_with("http://") ? url->substr(7) : url->starts_with("https://") ? url->substr(8) : std::string();
+          auto host = url->starts_with("http://")    ? url->substr(7)
+                      : url->starts_with("https://") ? url->substr(8)
+                                                     : std::string();
           if (host.empty() || host.front() == '/' || url->find_first_of(" \t\r\n") != std::string::npos)
             doc.wrong(v->at, s.inside("url") + " is " + described(*v) + "; expected http://HOST/... or https://HOST/...");
           alert.url = *url;
@@ -134,7 +146,8 @@ actors::pipeline_spec read_spec(document_reader& doc, const yaml_node& root, std
   if (auto* v = s.need("pipeline", "the pipeline's name"))
     if (auto name = doc.name(*v, "pipeline")) spec.name = *name, name_at = v->at;
   spec.source.max_record_bytes = record_bytes;
-  if (auto* v = s.need("source", "a mapping such as { type: file, path: \"in/*.ndjson\" }")) read_source(doc, *v, record_bytes, spec.source);
+  if (auto* v = s.need("source", "a mapping such as { type: file, path: \"in/*.ndjson\" }"))
+    read_source(doc, *v, record_bytes, spec.source);
   if (auto* v = s.take("log")) read_log(doc, *v, spec.log);
   if (auto* v = s.need("loads", "a list of one load or more")) spec.loads = read_loads(doc, *v, spec.source.max_record_bytes);
   if (auto* v = s.take("alerts")) read_alerts(doc, *v, spec.alerts);
@@ -162,8 +175,8 @@ parsed_specs parse_files(const std::vector<spec_file>& files, const spec_options
       if (!spec->name.empty()) {
         auto [first, is_new] = names.try_emplace(spec->name, mistake{file.name, name_at, {}});
         if (!is_new)
-          doc.wrong(name_at, "pipeline '" + spec->name + "' is defined at " + first->second.file + ":" + std::to_string(first->second.at.line) +
-                               " already; expected each name once");
+          doc.wrong(name_at, "pipeline '" + spec->name + "' is defined at " + first->second.file + ":" +
+                                 std::to_string(first->second.at.line) + " already; expected each name once");
       }
       spec->text = document.text;
       spec->file = file.name;
@@ -181,7 +194,8 @@ parsed_specs parse_files(const std::vector<spec_file>& files, const spec_options
   return out;
 }
 
-parsed_specs parse_specs(const std::string& text, const std::string& file, const std::string& base_dir, const spec_options& options) {
+parsed_specs parse_specs(const std::string& text, const std::string& file, const std::string& base_dir,
+                         const spec_options& options) {
   return parse_files({{file, base_dir, text}}, options);
 }
 
@@ -191,7 +205,8 @@ actors::spec_parser stored_spec_parser(spec_options options) {
     auto parsed = parse_specs(text, file, base_dir, options);
     if (has_errors(parsed.mistakes)) return actors::make_failure(actors::errc::invalid, to_text(parsed.mistakes));
     if (parsed.specs.size() != 1)
-      return actors::make_failure(actors::errc::invalid, file + ": " + std::to_string(parsed.specs.size()) + " specs; expected one");
+      return actors::make_failure(actors::errc::invalid,
+                                  file + ": " + std::to_string(parsed.specs.size()) + " specs; expected one");
     return parsed.specs.front();
   };
 }

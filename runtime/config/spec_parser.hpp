@@ -26,7 +26,8 @@ struct parsed_specs {
 /// ignore beside a schema else add_columns, workers {min 1, max the node's limits.workers, target_depth 10000}, on_error
 /// {quarantine, hold}; alert.group_wait 5s, repeat 1h.
 /// `base_dir` is absolute; relative paths start there.
-parsed_specs parse_specs(const std::string& text, const std::string& file, const std::string& base_dir, const spec_options& options);
+parsed_specs parse_specs(const std::string& text, const std::string& file, const std::string& base_dir,
+                         const spec_options& options);
 
 /// Several files as one: also refuses a pipeline name that occurs twice.
 struct spec_file {

@@ -8,9 +8,11 @@ namespace {
 using actors::step_kind;
 
 const std::vector<std::string_view> step_names{"where", "set", "rename", "drop", "mask", "lua"};
-constexpr step_kind step_kinds[] = {step_kind::where, step_kind::set, step_kind::rename, step_kind::drop, step_kind::mask, step_kind::lua};
+constexpr step_kind step_kinds[] = {step_kind::where, step_kind::set,  step_kind::rename,
+                                    step_kind::drop,  step_kind::mask, step_kind::lua};
 
-void read_assignments(document_reader& doc, const yaml_node& n, const std::string& what, const char* expected, actors::transform_step& step) {
+void read_assignments(document_reader& doc, const yaml_node& n, const std::string& what, const char* expected,
+                      actors::transform_step& step) {
   if (!n.is_mapping() || n.entries.empty()) {
     doc.wrong(n.at, what + " is " + (n.is_mapping() ? "empty" : described(n)) + "; expected " + expected);
     return;
@@ -23,8 +25,10 @@ void read_assignments(document_reader& doc, const yaml_node& n, const std::strin
     }
     if (auto text = doc.text(*e.value, inside)) {
       if (text->empty()) doc.wrong(e.value->at, inside + " is empty; expected " + expected);
-      auto same = std::find_if(step.assignments.begin(), step.assignments.end(), [&](const auto& a) { return same_identifier(a.first, e.key); });
-      if (same != step.assignments.end()) doc.wrong(e.at, inside + " names the column '" + same->first + "' a second time; expected it once");
+      auto same = std::find_if(step.assignments.begin(), step.assignments.end(),
+                               [&](const auto& a) { return same_identifier(a.first, e.key); });
+      if (same != step.assignments.end())
+        doc.wrong(e.at, inside + " names the column '" + same->first + "' a second time; expected it once");
       step.assignments.emplace_back(e.key, *text);
     }
   }
@@ -36,11 +40,13 @@ std::optional<actors::transform_step> read_step(document_reader& doc, const yaml
     return std::nullopt;
   }
   for (std::size_t i = 1; i < n.entries.size(); ++i)
-    doc.wrong(n.entries[i].at, what + " has '" + n.entries[i].key + "' beside '" + n.entries[0].key + "'; expected one step an entry of the list");
+    doc.wrong(n.entries[i].at,
+              what + " has '" + n.entries[i].key + "' beside '" + n.entries[0].key + "'; expected one step an entry of the list");
   const auto& entry = n.entries.front();
   auto found = std::find(step_names.begin(), step_names.end(), entry.key);
   if (found == step_names.end()) {
-    doc.wrong(entry.at, what + " is the unknown step '" + entry.key.substr(0, 60) + "'; expected " + listed(step_names) + suggestion(entry.key, step_names));
+    doc.wrong(entry.at, what + " is the unknown step '" + entry.key.substr(0, 60) + "'; expected " + listed(step_names) +
+                            suggestion(entry.key, step_names));
     return std::nullopt;
   }
   auto inside = what + "." + entry.key;
@@ -54,7 +60,8 @@ std::optional<actors::transform_step> read_step(document_reader& doc, const yaml
   case step_kind::lua: {
     if (!value.is_scalar() || value.text.find_first_not_of(" \t\r\n") == std::string::npos) {
       doc.wrong(step.at, inside + " is " + (value.is_scalar() ? "empty" : described(value)) + "; expected " +
-                           (step.kind == step_kind::where ? "an SQL expression" : "a Lua script with a function transform(change, meta)"));
+                             (step.kind == step_kind::where ? "an SQL expression"
+                                                            : "a Lua script with a function transform(change, meta)"));
       break;
     }
     auto text = doc.text(value, inside);
@@ -62,15 +69,22 @@ std::optional<actors::transform_step> read_step(document_reader& doc, const yaml
     step.text = *text;
     break;
   }
-  case step_kind::set: read_assignments(doc, value, inside, "column: SQL expression", step); break;
-  case step_kind::rename: read_assignments(doc, value, inside, "old name: new name", step); break;
-  case step_kind::mask: read_assignments(doc, value, inside, "column: method, such as email: sha256", step); break;
+  case step_kind::set:
+    read_assignments(doc, value, inside, "column: SQL expression", step);
+    break;
+  case step_kind::rename:
+    read_assignments(doc, value, inside, "old name: new name", step);
+    break;
+  case step_kind::mask:
+    read_assignments(doc, value, inside, "column: method, such as email: sha256", step);
+    break;
   case step_kind::drop: {
     for (auto& [column, at] : doc.texts(value, inside)) {
       if (column.empty()) doc.wrong(at, inside + " has an empty name; expected a column's name");
       step.columns.push_back(std::move(column));
     }
-    if (step.columns.empty() && doc.mistake_count() == before) doc.wrong(step.at, inside + " is empty; expected a list of columns");
+    if (step.columns.empty() && doc.mistake_count() == before)
+      doc.wrong(step.at, inside + " is empty; expected a list of columns");
     break;
   }
   }

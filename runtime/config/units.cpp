@@ -31,19 +31,15 @@ std::optional<std::uint64_t> scaled(std::uint64_t value, std::string_view unit,
 } // namespace
 
 std::optional<std::uint64_t> parse_bytes(std::string_view text) {
-  static constexpr std::array<std::pair<std::string_view, std::uint64_t>, 6> units{{{"", 1},
-                                                                                   {"B", 1},
-                                                                                   {"KiB", 1ull << 10},
-                                                                                   {"MiB", 1ull << 20},
-                                                                                   {"GiB", 1ull << 30},
-                                                                                   {"TiB", 1ull << 40}}};
+  static constexpr std::array<std::pair<std::string_view, std::uint64_t>, 6> units{
+      {{"", 1}, {"B", 1}, {"KiB", 1ull << 10}, {"MiB", 1ull << 20}, {"GiB", 1ull << 30}, {"TiB", 1ull << 40}}};
   auto value = take_number(text);
   return value ? scaled(*value, text, units) : std::nullopt;
 }
 
 std::optional<std::chrono::milliseconds> parse_duration(std::string_view text) {
   static constexpr std::array<std::pair<std::string_view, std::uint64_t>, 5> units{
-    {{"ms", 1}, {"s", 1000}, {"m", 60'000}, {"h", 3'600'000}, {"d", 86'400'000}}};
+      {{"ms", 1}, {"s", 1000}, {"m", 60'000}, {"h", 3'600'000}, {"d", 86'400'000}}};
   auto value = take_number(text);
   if (!value) return std::nullopt;
   if (*value == 0 && text.empty()) return std::chrono::milliseconds{0};
@@ -65,10 +61,14 @@ std::string bytes_text(std::uint64_t bytes) {
 
 std::string duration_text(double seconds) {
   char out[48];
-  if (seconds < 10) std::snprintf(out, sizeof out, "%.1fs", seconds < 0 ? 0.0 : seconds);
-  else if (seconds < 60) std::snprintf(out, sizeof out, "%.0fs", seconds);
-  else if (seconds < 3600) std::snprintf(out, sizeof out, "%dm %ds", static_cast<int>(seconds) / 60, static_cast<int>(seconds) % 60);
-  else if (seconds < 86400) std::snprintf(out, sizeof out, "%dh %dm", static_cast<int>(seconds) / 3600, static_cast<int>(seconds) / 60 % 60);
+  if (seconds < 10)
+    std::snprintf(out, sizeof out, "%.1fs", seconds < 0 ? 0.0 : seconds);
+  else if (seconds < 60)
+    std::snprintf(out, sizeof out, "%.0fs", seconds);
+  else if (seconds < 3600)
+    std::snprintf(out, sizeof out, "%dm %ds", static_cast<int>(seconds) / 60, static_cast<int>(seconds) % 60);
+  else if (seconds < 86400)
+    std::snprintf(out, sizeof out, "%dh %dm", static_cast<int>(seconds) / 3600, static_cast<int>(seconds) / 60 % 60);
   else {
     auto hours = static_cast<long long>(seconds) / 3600;
     std::snprintf(out, sizeof out, "%lldd %lldh", hours / 24, hours % 24);

@@ -97,7 +97,8 @@ private:
     }
     parent.node->weight += n->weight;
     if (parent.node->weight > weight_max)
-      throw YAML::ParserException(YAML::Mark::null_mark(), "aliases expand to more than 100000 values; expected a plain document");
+      throw YAML::ParserException(YAML::Mark::null_mark(),
+                                  "aliases expand to more than 100000 values; expected a plain document");
     if (parent.node->is_sequence()) {
       parent.node->items.push_back(std::move(n));
       return;
@@ -106,7 +107,8 @@ private:
   }
   void add_entry(yaml_node& map, const yaml_node& key, yaml_ptr value) {
     if (!key.is_scalar()) return wrong(key.at, described(key) + " as a key; expected a name");
-    if (key.text == "<<" && !key.quoted) return wrong(key.at, "merge key '<<' is not supported; expected the keys written out, or an alias as a value");
+    if (key.text == "<<" && !key.quoted)
+      return wrong(key.at, "merge key '<<' is not supported; expected the keys written out, or an alias as a value");
     auto same = std::find_if(map.entries.begin(), map.entries.end(), [&](const yaml_entry& e) { return e.key == key.text; });
     if (same != map.entries.end())
       return wrong(key.at, "duplicate key '" + key.text + "'; it is already set in line " + std::to_string(same->at.line));
@@ -134,10 +136,14 @@ std::size_t line_start(const std::string& text, int line) {
 
 std::string described(const yaml_node& n) {
   switch (n.k) {
-  case yaml_node::kind::null: return "nothing";
-  case yaml_node::kind::sequence: return "a list";
-  case yaml_node::kind::mapping: return "a mapping";
-  case yaml_node::kind::scalar: break;
+  case yaml_node::kind::null:
+    return "nothing";
+  case yaml_node::kind::sequence:
+    return "a list";
+  case yaml_node::kind::mapping:
+    return "a mapping";
+  case yaml_node::kind::scalar:
+    break;
   }
   auto text = n.text.substr(0, n.text.find('\n'));
   std::size_t cut = 60;

@@ -32,23 +32,23 @@ private:
 
   kj::Promise<void> accept() {
     return listener_->accept()
-      .then([this](kj::Own<kj::AsyncIoStream> stream) {
-        if (open_ >= options_.connections_max) return; // closed at once: cheaper than an answer, and clients try again
-        ++open_;
-        tasks_.add(http_.listenHttp(kj::mv(stream)).attach(kj::defer([this] { --open_; })));
-      })
-      .catch_([this](kj::Exception&& e) {
-        note("warn", "cannot accept a connection: " + text_of(e)); // out of descriptors, mostly: wait, do not spin
-        return timer_.afterDelay(100 * kj::MILLISECONDS);
-      })
-      .then([this] { return accept(); });
+        .then([this](kj::Own<kj::AsyncIoStream> stream) {
+          if (open_ >= options_.connections_max) return; // closed at once: cheaper than an answer, and clients try again
+          ++open_;
+          tasks_.add(http_.listenHttp(kj::mv(stream)).attach(kj::defer([this] { --open_; })));
+        })
+        .catch_([this](kj::Exception&& e) {
+          note("warn", "cannot accept a connection: " + text_of(e)); // out of descriptors, mostly: wait, do not spin
+          return timer_.afterDelay(100 * kj::MILLISECONDS);
+        })
+        .then([this] { return accept(); });
   }
 
   void taskFailed(kj::Exception&& e) override { note("debug", "a connection ended: " + text_of(e)); }
   kj::Promise<void> handleApplicationError(kj::Exception e, kj::Maybe<kj::HttpService::Response&> response) override {
     if (e.getType() == kj::Exception::Type::DISCONNECTED) return kj::READY_NOW;
     note("error", "a request failed: " + text_of(e)); // the client gets no inside of ours
-    KJ_IF_MAYBE(r, response) {
+    KJ_IF_MAYBE (r, response) {
       kj::HttpHeaders headers(*names_.table);
       return r->sendError(500, "Internal Server Error", headers);
     }

@@ -16,9 +16,9 @@ struct http_server_options {
   std::uint64_t bodies_bytes_max = 128u << 20; ///< all bodies in memory together; above it 429
   unsigned connections_max = 512;              ///< further ones are closed at once
   std::chrono::milliseconds header_timeout{10'000};
-  std::chrono::milliseconds keep_alive{30'000};   ///< between requests of a connection
-  std::chrono::milliseconds body_grace{20'000};   ///< a body may be this late behind body_rate
-  std::uint64_t body_rate_min = 64u << 10;        ///< bytes a second; slower bodies are answered 408
+  std::chrono::milliseconds keep_alive{30'000}; ///< between requests of a connection
+  std::chrono::milliseconds body_grace{20'000}; ///< a body may be this late behind body_rate
+  std::uint64_t body_rate_min = 64u << 10;      ///< bytes a second; slower bodies are answered 408
   std::chrono::milliseconds write_timeout{30'000};
   std::chrono::milliseconds health_timeout{2'000}; ///< the node answers within it or is not well
   actors::log_sink log;

@@ -10,42 +10,70 @@ namespace {
 
 const char* status_text(int status) {
   switch (status) {
-  case 200: return "OK";
-  case 400: return "Bad Request";
-  case 401: return "Unauthorized";
-  case 403: return "Forbidden";
-  case 404: return "Not Found";
-  case 405: return "Method Not Allowed";
-  case 408: return "Request Timeout";
-  case 409: return "Conflict";
-  case 413: return "Content Too Large";
-  case 415: return "Unsupported Media Type";
-  case 429: return "Too Many Requests";
-  case 500: return "Internal Server Error";
-  case 503: return "Service Unavailable";
-  default: return "Unknown";
+  case 200:
+    return "OK";
+  case 400:
+    return "Bad Request";
+  case 401:
+    return "Unauthorized";
+  case 403:
+    return "Forbidden";
+  case 404:
+    return "Not Found";
+  case 405:
+    return "Method Not Allowed";
+  case 408:
+    return "Request Timeout";
+  case 409:
+    return "Conflict";
+  case 413:
+    return "Content Too Large";
+  case 415:
+    return "Unsupported Media Type";
+  case 429:
+    return "Too Many Requests";
+  case 500:
+    return "Internal Server Error";
+  case 503:
+    return "Service Unavailable";
+  default:
+    return "Unknown";
   }
 }
 
 /// The codes of the admin RPC, where they fit.
 const char* code_of(int status) {
   switch (status) {
-  case 400: return "invalid";
-  case 401: return "unauthorized";
-  case 403: return "forbidden";
-  case 404: return "not_found";
-  case 405: return "method_not_allowed";
-  case 408: return "timeout";
-  case 409: return "conflict";
-  case 413: return "too_large";
-  case 415: return "unsupported";
-  case 429: return "too_many";
-  case 503: return "unavailable";
-  default: return "internal";
+  case 400:
+    return "invalid";
+  case 401:
+    return "unauthorized";
+  case 403:
+    return "forbidden";
+  case 404:
+    return "not_found";
+  case 405:
+    return "method_not_allowed";
+  case 408:
+    return "timeout";
+  case 409:
+    return "conflict";
+  case 413:
+    return "too_large";
+  case 415:
+    return "unsupported";
+  case 429:
+    return "too_many";
+  case 503:
+    return "unavailable";
+  default:
+    return "internal";
   }
 }
 
-std::string dump(const nlohmann::ordered_json& j) { return j.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n"; }
+std::string dump(const nlohmann::ordered_json& j) {
+  return j.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+}
 
 kj::Duration duration(std::chrono::milliseconds ms) { return static_cast<std::int64_t>(ms.count()) * kj::MILLISECONDS; }
 
@@ -120,11 +148,12 @@ kj::Promise<void> http_service::send(const char* route, bool head_only, answer w
   auto& out = *stream;
   auto& text = *body;
   // A reader that takes nothing holds our answer only so long.
-  return timer_.timeoutAfter(duration(options_.write_timeout), out.write(text.data(), text.size())).attach(kj::mv(stream), kj::mv(body));
+  return timer_.timeoutAfter(duration(options_.write_timeout), out.write(text.data(), text.size()))
+      .attach(kj::mv(stream), kj::mv(body));
 }
 
-kj::Promise<void> http_service::request(kj::HttpMethod method, kj::StringPtr url, const kj::HttpHeaders& headers, kj::AsyncInputStream& body,
-                                        Response& response) {
+kj::Promise<void> http_service::request(kj::HttpMethod method, kj::StringPtr url, const kj::HttpHeaders& headers,
+                                        kj::AsyncInputStream& body, Response& response) {
   std::string_view path(url.begin(), url.size());
   path = path.substr(0, path.find('?'));
   bool reading = method == kj::HttpMethod::GET || method == kj::HttpMethod::HEAD, head = method == kj::HttpMethod::HEAD;
@@ -140,28 +169,30 @@ kj::Promise<void> http_service::request(kj::HttpMethod method, kj::StringPtr url
     const char* path;
     kj::Promise<answer> (http_service::*take)();
   };
-  for (const auto& r : {route{"/metrics", &http_service::metrics}, route{"/healthz", &http_service::health}, route{"/readyz", &http_service::readiness}})
+  for (const auto& r : {route{"/metrics", &http_service::metrics}, route{"/healthz", &http_service::health},
+                        route{"/readyz", &http_service::readiness}})
     if (path == r.path) return reading ? respond(r.path, (this->*r.take)()) : wrong_method(r.path, "GET, HEAD");
   if (auto name = pipeline_of(path); !name.empty()) {
     constexpr const char* push_route = "/v1/pipelines/NAME/changes";
     if (method != kj::HttpMethod::POST) return wrong_method(push_route, "POST");
     return respond(push_route, take_push(std::string(name), headers, body));
   }
-  return send("other", head, failure(404, "no such path; expected /metrics, /healthz, /readyz or /v1/pipelines/NAME/changes"), response);
+  return send("other", head, failure(404, "no such path; expected /metrics, /healthz, /readyz or /v1/pipelines/NAME/changes"),
+              response);
 }
 
 kj::Promise<http_service::answer> http_service::metrics() {
   actors::admin_call call;
   call.what = actors::admin_call::method::metrics;
   return timer_.timeoutAfter(duration(options_.health_timeout) * 2, ask(node_, std::move(call)))
-    .then([this](actors::admin_reply reply) {
-      if (!reply.ok) return failure(503, reply.message);
-      answer out;
-      out.content_type = metrics_content_type;
-      out.body = metrics_text(reply.document, counts_, connections_);
-      return out;
-    })
-    .catch_([](kj::Exception&& e) { return failure(503, "no metrics: " + text_of(e)); });
+      .then([this](actors::admin_reply reply) {
+        if (!reply.ok) return failure(503, reply.message);
+        answer out;
+        out.content_type = metrics_content_type;
+        out.body = metrics_text(reply.document, counts_, connections_);
+        return out;
+      })
+      .catch_([](kj::Exception&& e) { return failure(503, "no metrics: " + text_of(e)); });
 }
 
 kj::Promise<http_service::answer> http_service::health() {
@@ -169,83 +200,93 @@ kj::Promise<http_service::answer> http_service::health() {
   actors::admin_call call;
   call.what = actors::admin_call::method::list;
   return timer_.timeoutAfter(duration(options_.health_timeout), ask(node_, std::move(call)))
-    .then([](actors::admin_reply reply) {
-      if (!reply.ok) return failure(503, reply.message);
-      answer out;
-      out.body = dump({{"status", "ok"}});
-      return out;
-    })
-    .catch_([this](kj::Exception&&) {
-      return failure(503, "the node did not answer within " + std::to_string(options_.health_timeout.count()) + " ms");
-    });
+      .then([](actors::admin_reply reply) {
+        if (!reply.ok) return failure(503, reply.message);
+        answer out;
+        out.body = dump({{"status", "ok"}});
+        return out;
+      })
+      .catch_([this](kj::Exception&&) {
+        return failure(503, "the node did not answer within " + std::to_string(options_.health_timeout.count()) + " ms");
+      });
 }
 
 kj::Promise<http_service::answer> http_service::readiness() {
   actors::admin_call call;
   call.what = actors::admin_call::method::ready;
   return timer_.timeoutAfter(duration(options_.health_timeout), ask(node_, std::move(call)))
-    .then([](actors::admin_reply reply) {
-      if (!reply.ok) return failure(503, reply.message);
-      answer out;
-      auto document = nlohmann::ordered_json::parse(reply.document, nullptr, false);
-      if (document.is_discarded() || !document.is_object() || !document.value("ready", false)) out.status = 503;
-      out.body = reply.document + "\n";
-      return out;
-    })
-    .catch_([this](kj::Exception&&) {
-      return failure(503, "the node did not answer within " + std::to_string(options_.health_timeout.count()) + " ms");
-    });
+      .then([](actors::admin_reply reply) {
+        if (!reply.ok) return failure(503, reply.message);
+        answer out;
+        auto document = nlohmann::ordered_json::parse(reply.document, nullptr, false);
+        if (document.is_discarded() || !document.is_object() || !document.value("ready", false)) out.status = 503;
+        out.body = reply.document + "\n";
+        return out;
+      })
+      .catch_([this](kj::Exception&&) {
+        return failure(503, "the node did not answer within " + std::to_string(options_.health_timeout.count()) + " ms");
+      });
 }
 
 kj::Promise<kj::Maybe<http_service::answer>> http_service::read_body(upload& u) {
   auto earned = static_cast<std::int64_t>(u.body.size() * 1000 / std::max<std::uint64_t>(1, options_.body_rate_min));
   auto deadline = u.started + duration(options_.body_grace) + earned * kj::MILLISECONDS;
   return timer_.timeoutAt(deadline, u.stream.tryRead(u.buffer, 1, sizeof u.buffer))
-    .then(
-      [this, &u](std::size_t n) -> kj::Promise<kj::Maybe<answer>> {
-        if (n == 0) return kj::Maybe<answer>(nullptr);
-        if (u.body.size() + n > options_.body_bytes_max)
-          return kj::Maybe<answer>(failure(413, "the body is longer than limits.body, " + std::to_string(options_.body_bytes_max) + " bytes; expected a shorter one"));
-        if (bodies_bytes_ + n > options_.bodies_bytes_max)
-          return kj::Maybe<answer>(failure(429, "the bodies of all clients together fill the memory set aside for them; try again", 1));
-        u.body.append(reinterpret_cast<const char*>(u.buffer), n);
-        bodies_bytes_ += n;
-        return read_body(u);
-      },
-      [this](kj::Exception&& e) -> kj::Promise<kj::Maybe<answer>> {
-        if (e.getType() != kj::Exception::Type::OVERLOADED) return kj::mv(e); // the client went away
-        return kj::Maybe<answer>(failure(408, "the body came too slowly; expected " + std::to_string(options_.body_rate_min) + " bytes a second or more"));
-      });
+      .then(
+          [this, &u](std::size_t n) -> kj::Promise<kj::Maybe<answer>> {
+            if (n == 0) return kj::Maybe<answer>(nullptr);
+            if (u.body.size() + n > options_.body_bytes_max)
+              return kj::Maybe<answer>(failure(413, "the body is longer than limits.body, " +
+                                                        std::to_string(options_.body_bytes_max) +
+                                                        " bytes; expected a shorter one"));
+            if (bodies_bytes_ + n > options_.bodies_bytes_max)
+              return kj::Maybe<answer>(
+                  failure(429, "the bodies of all clients together fill the memory set aside for them; try again", 1));
+            u.body.append(reinterpret_cast<const char*>(u.buffer), n);
+            bodies_bytes_ += n;
+            return read_body(u);
+          },
+          [this](kj::Exception&& e) -> kj::Promise<kj::Maybe<answer>> {
+            if (e.getType() != kj::Exception::Type::OVERLOADED) return kj::mv(e); // the client went away
+            return kj::Maybe<answer>(failure(408, "the body came too slowly; expected " + std::to_string(options_.body_rate_min) +
+                                                      " bytes a second or more"));
+          });
 }
 
-kj::Promise<http_service::answer> http_service::take_push(std::string pipeline, const kj::HttpHeaders& headers, kj::AsyncInputStream& body) {
+kj::Promise<http_service::answer> http_service::take_push(std::string pipeline, const kj::HttpHeaders& headers,
+                                                          kj::AsyncInputStream& body) {
   actors::push_request head;
   head.pipeline = std::move(pipeline);
-  KJ_IF_MAYBE(value, headers.get(names_.authorization)) head.has_token = bearer_of(*value, head.token);
+  KJ_IF_MAYBE (value, headers.get(names_.authorization)) head.has_token = bearer_of(*value, head.token);
   bool has_producer = false;
-  KJ_IF_MAYBE(value, headers.get(names_.producer)) {
+  KJ_IF_MAYBE (value, headers.get(names_.producer)) {
     has_producer = true;
     head.producer = value->cStr();
-    if (head.producer.empty() || head.producer.size() > 256) return failure(400, "Producer-Id has " + std::to_string(head.producer.size()) + " bytes; expected 1 to 256");
+    if (head.producer.empty() || head.producer.size() > 256)
+      return failure(400, "Producer-Id has " + std::to_string(head.producer.size()) + " bytes; expected 1 to 256");
   }
-  KJ_IF_MAYBE(value, headers.get(names_.sequence)) {
+  KJ_IF_MAYBE (value, headers.get(names_.sequence)) {
     head.has_sequence = true;
     auto [end, error] = std::from_chars(value->begin(), value->end(), head.sequence);
     if (error != std::errc{} || end != value->end())
-      return failure(400, "Sequence is '" + std::string(value->cStr()).substr(0, 40) + "'; expected a whole number from 0 to 18446744073709551615");
+      return failure(400, "Sequence is '" + std::string(value->cStr()).substr(0, 40) +
+                              "'; expected a whole number from 0 to 18446744073709551615");
   }
   if (has_producer != head.has_sequence)
-    return failure(400, std::string(has_producer ? "Producer-Id without Sequence" : "Sequence without Producer-Id") + "; expected both headers or neither");
-  KJ_IF_MAYBE(value, headers.get(names_.content_encoding))
-    if (*value != "identity") return failure(415, "Content-Encoding is '" + std::string(value->cStr()).substr(0, 40) + "'; expected the body as it is");
+    return failure(400, std::string(has_producer ? "Producer-Id without Sequence" : "Sequence without Producer-Id") +
+                            "; expected both headers or neither");
+  KJ_IF_MAYBE (value, headers.get(names_.content_encoding))
+    if (*value != "identity")
+      return failure(415, "Content-Encoding is '" + std::string(value->cStr()).substr(0, 40) + "'; expected the body as it is");
 
   std::uint64_t announced = 0; // a chunked body does not say; it is bounded as it comes
-  KJ_IF_MAYBE(length, body.tryGetLength()) announced = *length;
+  KJ_IF_MAYBE (length, body.tryGetLength()) announced = *length;
   // The node first: who may not push need not learn our limits.
   if (auto verdict = node_.may_push(head, announced); verdict.status != 0 && verdict.status != 200)
     return failure(verdict.status, verdict.message, verdict.retry_after_seconds);
   if (announced > options_.body_bytes_max)
-    return failure(413, "the body has " + std::to_string(announced) + " bytes; expected at most limits.body, " + std::to_string(options_.body_bytes_max));
+    return failure(413, "the body has " + std::to_string(announced) + " bytes; expected at most limits.body, " +
+                            std::to_string(options_.body_bytes_max));
   if (bodies_bytes_ + announced > options_.bodies_bytes_max)
     return failure(429, "the bodies of all clients together fill the memory set aside for them; try again", 1);
 
@@ -254,19 +295,19 @@ kj::Promise<http_service::answer> http_service::take_push(std::string pipeline, 
   if (announced > 0) u->body.reserve(announced);
   auto& ref = *u;
   return read_body(ref)
-    .then([this, &ref](kj::Maybe<answer> refused) -> kj::Promise<answer> {
-      KJ_IF_MAYBE(r, refused) return kj::mv(*r);
-      ref.handed_over = ref.body.size();
-      ref.request.body = std::move(ref.body);
-      ref.body.clear();
-      return push(node_, std::move(ref.request)).then([](actors::push_reply reply) {
-        if (reply.status != 200) return failure(reply.status, reply.message, reply.retry_after_seconds);
-        answer out;
-        out.body = dump({{"accepted", reply.accepted}});
-        return out;
-      });
-    })
-    .attach(kj::mv(u));
+      .then([this, &ref](kj::Maybe<answer> refused) -> kj::Promise<answer> {
+        KJ_IF_MAYBE (r, refused) return kj::mv(*r);
+        ref.handed_over = ref.body.size();
+        ref.request.body = std::move(ref.body);
+        ref.body.clear();
+        return push(node_, std::move(ref.request)).then([](actors::push_reply reply) {
+          if (reply.status != 200) return failure(reply.status, reply.message, reply.retry_after_seconds);
+          answer out;
+          out.body = dump({{"accepted", reply.accepted}});
+          return out;
+        });
+      })
+      .attach(kj::mv(u));
 }
 
 } // namespace millrace::runtime::http

@@ -21,7 +21,8 @@ struct header_names {
 
 class http_service final : public kj::HttpService {
 public:
-  http_service(actors::node& node, const http_server_options& options, const header_names& names, kj::Timer& timer, const unsigned& connections)
+  http_service(actors::node& node, const http_server_options& options, const header_names& names, kj::Timer& timer,
+               const unsigned& connections)
       : node_(node), options_(options), names_(names), timer_(timer), connections_(connections) {}
 
   kj::Promise<void> request(kj::HttpMethod method, kj::StringPtr url, const kj::HttpHeaders& headers, kj::AsyncInputStream& body,

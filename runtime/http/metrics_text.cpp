@@ -59,15 +59,18 @@ void add_sample(families& out, const nlohmann::json& s) {
   auto name = s.at("name").get<std::string>();
   auto kind = s.at("type").get<std::string>();
   auto type = kind == "counter" ? MetricType::Counter : kind == "gauge" ? MetricType::Gauge : MetricType::Histogram;
-  if (!prometheus::CheckMetricName(name) || (type == MetricType::Histogram && kind != "histogram")) throw std::invalid_argument(name);
+  if (!prometheus::CheckMetricName(name) || (type == MetricType::Histogram && kind != "histogram"))
+    throw std::invalid_argument(name);
   ClientMetric m;
   if (auto labels = s.find("labels"); labels != s.end())
     for (const auto& [key, value] : labels->items()) {
       if (!prometheus::CheckLabelName(key)) throw std::invalid_argument(key);
       m.label.push_back({key, value.is_string() ? value.get<std::string>() : value.dump()});
     }
-  if (type == MetricType::Counter) m.counter.value = number(s.at("value"));
-  else if (type == MetricType::Gauge) m.gauge.value = number(s.at("value"));
+  if (type == MetricType::Counter)
+    m.counter.value = number(s.at("value"));
+  else if (type == MetricType::Gauge)
+    m.gauge.value = number(s.at("value"));
   else {
     m.histogram.sample_count = s.at("count").get<std::uint64_t>();
     m.histogram.sample_sum = number(s.at("sum"));
@@ -92,7 +95,8 @@ void add_process(families& out) {
   rusage usage{};
   if (getrusage(RUSAGE_SELF, &usage) == 0) {
     auto seconds = [](const timeval& t) { return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) / 1e6; };
-    out.counter("process_cpu_seconds_total", "Total user and system CPU time spent in seconds.", seconds(usage.ru_utime) + seconds(usage.ru_stime));
+    out.counter("process_cpu_seconds_total", "Total user and system CPU time spent in seconds.",
+                seconds(usage.ru_utime) + seconds(usage.ru_stime));
   }
   if (DIR* dir = opendir("/proc/self/fd")) {
     int count = -3; // ".", ".." and the descriptor of this very listing
@@ -101,7 +105,8 @@ void add_process(families& out) {
     out.gauge("process_open_fds", "Number of open file descriptors.", count);
   }
   rlimit limit{};
-  if (getrlimit(RLIMIT_NOFILE, &limit) == 0) out.gauge("process_max_fds", "Maximum number of open file descriptors.", static_cast<double>(limit.rlim_cur));
+  if (getrlimit(RLIMIT_NOFILE, &limit) == 0)
+    out.gauge("process_max_fds", "Maximum number of open file descriptors.", static_cast<double>(limit.rlim_cur));
   std::ifstream stat("/proc/self/stat");
   std::string line;
   if (std::getline(stat, line)) {
@@ -138,12 +143,14 @@ std::string metrics_text(std::string_view samples, const request_counts& request
         ++invalid;
       }
     }
-  else ++invalid;
+  else
+    ++invalid;
   out.gauge("millrace_metrics_invalid_samples", "Samples that could not be shown.", static_cast<double>(invalid));
   out.gauge("millrace_build_info", "Always 1; the labels tell the version.", 1, {{"version", version}});
   out.gauge("millrace_http_connections", "Open HTTP connections.", open_connections);
   for (const auto& [key, count] : requests)
-    out.counter("millrace_http_requests_total", "HTTP requests answered.", static_cast<double>(count), {{"route", key.first}, {"status", std::to_string(key.second)}});
+    out.counter("millrace_http_requests_total", "HTTP requests answered.", static_cast<double>(count),
+                {{"route", key.first}, {"status", std::to_string(key.second)}});
   add_process(out);
   return prometheus::TextSerializer().Serialize(out.all());
 }

@@ -15,9 +15,10 @@ storage::batch_ptr orders(std::uint32_t first, std::uint32_t count) {
   storage::change_block block;
   char line[256];
   for (std::uint32_t i = first; i < first + count; ++i) {
-    const int n = std::snprintf(line, sizeof line,
-                                R"({"id":%u,"customer":"customer-%05u","qty":%d,"price":%u.%02u,"currency":"EUR","status":"%s","created":"2024-03-%02uT12:%02u:00Z","note":"left at the door %u"})",
-                                i, i * 7919 % 100000, static_cast<int>(i % 11) - 1, 5 + i % 90, i % 100, i % 3 ? "paid" : "open", 1 + i % 28, i % 60, i);
+    const int n = std::snprintf(
+        line, sizeof line,
+        R"({"id":%u,"customer":"customer-%05u","qty":%d,"price":%u.%02u,"currency":"EUR","status":"%s","created":"2024-03-%02uT12:%02u:00Z","note":"left at the door %u"})",
+        i, i * 7919 % 100000, static_cast<int>(i % 11) - 1, 5 + i % 90, i % 100, i % 3 ? "paid" : "open", 1 + i % 28, i % 60, i);
     block.starts.push_back(static_cast<std::uint32_t>(block.payloads.size()));
     block.lengths.push_back(static_cast<std::uint32_t>(n));
     block.payloads.append(line, static_cast<std::size_t>(n));
@@ -28,8 +29,14 @@ storage::batch_ptr orders(std::uint32_t first, std::uint32_t count) {
 
 load_builder schema() {
   load_builder b;
-  b.column("id", data_type::int64).column("customer", data_type::text).column("qty", data_type::int64).column("price", data_type::decimal);
-  b.column("currency", data_type::text).column("status", data_type::text).column("created", data_type::timestamp).column("note", data_type::text);
+  b.column("id", data_type::int64)
+      .column("customer", data_type::text)
+      .column("qty", data_type::int64)
+      .column("price", data_type::decimal);
+  b.column("currency", data_type::text)
+      .column("status", data_type::text)
+      .column("created", data_type::timestamp)
+      .column("note", data_type::text);
   return b;
 }
 
@@ -62,9 +69,12 @@ double on_demand(const storage::batch_ptr& batch, simdjson::ondemand::parser& pa
     auto doc = parser.iterate(p.data(), p.size(), p.size() + simdjson::SIMDJSON_PADDING);
     for (auto field : doc.get_object()) {
       const std::string_view key = field.unescaped_key();
-      if (key == "id" || key == "qty") sum += static_cast<double>(std::int64_t(field.value().get_int64()));
-      else if (key == "price") sum += static_cast<double>(std::string_view(field.value().raw_json_token()).size());
-      else sum += static_cast<double>(std::string_view(field.value().get_string()).size());
+      if (key == "id" || key == "qty")
+        sum += static_cast<double>(std::int64_t(field.value().get_int64()));
+      else if (key == "price")
+        sum += static_cast<double>(std::string_view(field.value().raw_json_token()).size());
+      else
+        sum += static_cast<double>(std::string_view(field.value().get_string()).size());
     }
   }
   return sum;

@@ -6,9 +6,10 @@ namespace millrace::testing {
 namespace {
 
 struct letters_node : running_node {
-  std::string spec(const std::string& type, const std::string& policy) {
+  /// The broken spec reads the quantity from field `a`, the repaired one from `b`.
+  std::string spec(const std::string& field, const std::string& policy) {
     return plain_spec("p", "in.ndjson",
-                      "key: [id], schema: { id: { type: int64, required: true }, qty: { type: " + type +
+                      "key: [id], schema: { id: { type: int64, required: true }, qty: { type: int64, from: " + field +
                           " } }, on_error: { action: quarantine, later_changes_of_key: " + policy + " }");
   }
   std::string id_of(std::size_t which) {
@@ -28,7 +29,7 @@ BOOST_FIXTURE_TEST_SUITE(dead_letters, letters_node)
 
 BOOST_AUTO_TEST_CASE(after_the_spec_is_repaired_a_redrive_delivers_in_order) {
   write_file(path("in.ndjson"), "{\"id\":1,\"qty\":\"x\"}\n{\"id\":2,\"qty\":2}\n{\"id\":1,\"qty\":7}\n{\"id\":1,\"qty\":8}\n");
-  node.apply("p", spec("int64", "hold"));
+  node.apply("p", spec("a", "hold"));
   node.caught_up("p");
   BOOST_TEST(rows() == "2|2 ");
   const auto open = node.dead_letters("p");
@@ -47,7 +48,7 @@ BOOST_AUTO_TEST_CASE(after_the_spec_is_repaired_a_redrive_delivers_in_order) {
   BOOST_TEST(node.dead_letters("p").size() == 3u);
   BOOST_TEST(rows() == "2|2 ");
 
-  node.apply("p", spec("text", "hold")); // qty may be any text now
+  node.apply("p", spec("b", "hold")); // qty may be any text now
   node.must({"dead-letters", "redrive", "p", "--all"});
   node.until("p", "no dead letter is open", [](const json& s) { return s["loads"][0]["dead_letters"]["open"] == 0; });
   BOOST_TEST(rows() == "1|8 2|2 ");                                    // the last change of key 1 came last
@@ -59,7 +60,7 @@ BOOST_AUTO_TEST_CASE(after_the_spec_is_repaired_a_redrive_delivers_in_order) {
 
 BOOST_AUTO_TEST_CASE(discarding_the_cause_under_hold_releases_the_held_changes) {
   write_file(path("in.ndjson"), "{\"id\":1,\"qty\":\"x\"}\n{\"id\":1,\"qty\":7}\n{\"id\":1,\"qty\":8}\n");
-  node.apply("p", spec("int64", "hold"));
+  node.apply("p", spec("a", "hold"));
   node.caught_up("p");
   BOOST_TEST(rows() == "");
   node.must({"dead-letters", "discard", "p", "--id", id_of(0)});
@@ -72,10 +73,10 @@ BOOST_AUTO_TEST_CASE(discarding_the_cause_under_hold_releases_the_held_changes) 
 
 BOOST_AUTO_TEST_CASE(under_continue_a_superseded_change_is_redriven_only_by_force) {
   write_file(path("in.ndjson"), "{\"id\":1,\"qty\":\"old\"}\n{\"id\":1,\"qty\":7}\n{\"id\":2,\"qty\":\"alone\"}\n");
-  node.apply("p", spec("int64", "continue"));
+  node.apply("p", spec("a", "continue"));
   node.caught_up("p");
   BOOST_TEST(rows() == "1|7 ");
-  node.apply("p", spec("text", "continue"));
+  node.apply("p", spec("b", "continue"));
   const auto first = id_of(0), second = id_of(1);
   const auto refused = node.cli({"dead-letters", "redrive", "p", "--id", first});
   BOOST_TEST(refused.status == 1);
@@ -91,14 +92,14 @@ BOOST_AUTO_TEST_CASE(under_continue_a_superseded_change_is_redriven_only_by_forc
 
 BOOST_AUTO_TEST_CASE(halt_stops_the_load_names_the_offset_and_resume_tries_again) {
   write_file(path("in.ndjson"), "{\"id\":1,\"qty\":1}\n{\"id\":2,\"qty\":\"x\"}\n{\"id\":3,\"qty\":3}\n");
-  auto text = spec("int64", "hold");
+  auto text = spec("a", "hold");
   text.replace(text.find("action: quarantine"), 18, "action: halt");
   node.apply("p", text);
   const auto status = node.until("p", "the load is failed", [](const json& s) { return s["loads"][0]["state"] == "failed"; });
   BOOST_TEST(status["loads"][0].value("reason", "").find("offset") != std::string::npos, status["loads"][0].dump());
   BOOST_TEST(rows() == "1|1 ");
   BOOST_TEST(node.dead_letters("p").size() == 0u);
-  auto repaired = spec("text", "hold");
+  auto repaired = spec("b", "hold");
   repaired.replace(repaired.find("action: quarantine"), 18, "action: halt");
   node.apply("p", repaired);
   node.must({"pipeline", "resume", "p"});
@@ -108,7 +109,7 @@ BOOST_AUTO_TEST_CASE(halt_stops_the_load_names_the_offset_and_resume_tries_again
 
 BOOST_AUTO_TEST_CASE(list_filters_and_show_gives_the_whole_letter) {
   write_file(path("in.ndjson"), "{\"id\":1,\"qty\":\"x\"}\n{oops\n[1,2]\n{\"qty\":1}\n\"text\"\n{\"id\":9,\"qty\":true}\n");
-  node.apply("p", spec("int64", "hold"));
+  node.apply("p", spec("a", "hold"));
   node.caught_up("p");
   BOOST_TEST(node.dead_letters("p").size() == 6u);
   BOOST_TEST(node.ask({"dead-letters", "list", "p", "--reason", "parse"}).size() == 3u);
@@ -126,7 +127,7 @@ BOOST_AUTO_TEST_CASE(list_filters_and_show_gives_the_whole_letter) {
 
 BOOST_AUTO_TEST_CASE(they_survive_a_restart) {
   write_file(path("in.ndjson"), "{\"id\":1,\"qty\":\"x\"}\n{\"id\":1,\"qty\":2}\n{oops\n");
-  node.apply("p", spec("int64", "hold"));
+  node.apply("p", spec("a", "hold"));
   node.caught_up("p");
   const auto before = node.dead_letters("p");
   node.kill9();

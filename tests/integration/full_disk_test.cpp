@@ -47,7 +47,9 @@ BOOST_AUTO_TEST_CASE(a_full_log_disk_stops_intake_and_goes_on_when_there_is_room
   node.start();
   write_file(dir / "n/in.ndjson", lines(0, 60000, 600));
   disk.fill(40 << 20); // room for about 24 MiB of log above the reserve
-  node.apply("p", plain_spec("p", "in.ndjson", appended, true));
+  auto spec = plain_spec("p", "in.ndjson", appended, true);
+  spec.insert(spec.find("loads:"), "log: { compression: none }\n");
+  node.apply("p", spec);
   const auto waiting = node.until(
       "p", "it waits for space", [](const json& s) { return s.at("state") == "waiting"; }, seconds{60});
   BOOST_TEST(says_space(waiting.at("reason").get<std::string>()), waiting.dump());

@@ -162,7 +162,11 @@ private:
 class other {
 public:
   explicit other(const std::string& path, int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE) {
-    if (sqlite3_open_v2(path.c_str(), &db_, flags, nullptr) != SQLITE_OK) throw std::runtime_error(sqlite3_errmsg(db_));
+    if (sqlite3_open_v2(path.c_str(), &db_, flags, nullptr) != SQLITE_OK) {
+      const std::string why = sqlite3_errmsg(db_);
+      sqlite3_close(db_);
+      throw std::runtime_error(path + ": " + why);
+    }
     sqlite3_busy_timeout(db_, 5000);
   }
   ~other() { sqlite3_close(db_); }

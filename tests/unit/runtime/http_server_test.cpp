@@ -27,8 +27,10 @@ struct fixture {
     return client.receive();
   }
   std::string get(const std::string& path) { return exchange("GET " + path + " HTTP/1.1\r\nHost: x\r\n\r\n"); }
-  std::string post(const std::string& body, const std::string& headers = "", const std::string& path = "/v1/pipelines/orders/changes") {
-    return exchange("POST " + path + " HTTP/1.1\r\nHost: x\r\n" + headers + "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body);
+  std::string post(const std::string& body, const std::string& headers = "",
+                   const std::string& path = "/v1/pipelines/orders/changes") {
+    return exchange("POST " + path + " HTTP/1.1\r\nHost: x\r\n" + headers + "Content-Length: " + std::to_string(body.size()) +
+                    "\r\n\r\n" + body);
   }
 };
 
@@ -52,7 +54,8 @@ BOOST_AUTO_TEST_CASE(a_body_is_pushed_whole_and_counted) {
     out.accepted = 2;
     return out;
   };
-  auto answer = post("{\"id\":1}\n{\"id\":2}\n", "Authorization: bearer s3cret\r\nProducer-Id: p1\r\nSequence: 18446744073709551615\r\n");
+  auto answer =
+      post("{\"id\":1}\n{\"id\":2}\n", "Authorization: bearer s3cret\r\nProducer-Id: p1\r\nSequence: 18446744073709551615\r\n");
   BOOST_TEST(status_of(answer) == 200);
   BOOST_TEST(contains(answer, "{\"accepted\":2}"));
   BOOST_TEST(seen.pipeline == "orders");
@@ -72,7 +75,8 @@ BOOST_AUTO_TEST_CASE(a_chunked_body_is_put_together) {
     out.status = 200;
     return out;
   };
-  auto answer = exchange("POST /v1/pipelines/orders/changes HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{\"a\r\n6\r\n\":1}\n\n\r\n0\r\n\r\n");
+  auto answer = exchange("POST /v1/pipelines/orders/changes HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: "
+                         "chunked\r\n\r\n3\r\n{\"a\r\n6\r\n\":1}\n\n\r\n0\r\n\r\n");
   BOOST_TEST(status_of(answer) == 200);
   BOOST_TEST(seen == "{\"a\":1}\n\n");
 }
@@ -144,7 +148,9 @@ BOOST_AUTO_TEST_CASE(a_body_that_is_too_long_is_413_however_it_comes) {
   test::raw_client announced(server->port());
   announced.send(head_of(1001));
   BOOST_TEST(status_of(announced.receive()) == 413);
-  BOOST_TEST(status_of(exchange("POST /v1/pipelines/orders/changes HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3ea\r\n" + std::string(1002, 'x') + "\r\n")) == 413);
+  BOOST_TEST(
+      status_of(exchange("POST /v1/pipelines/orders/changes HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3ea\r\n" +
+                         std::string(1002, 'x') + "\r\n")) == 413);
   BOOST_TEST(!pushed);
 }
 
@@ -197,7 +203,8 @@ BOOST_AUTO_TEST_CASE(wrong_methods_and_paths_are_told_apart) {
   auto posted = post("", "", "/metrics");
   BOOST_TEST(status_of(posted) == 405);
   BOOST_TEST(contains(posted, "Allow: GET, HEAD\r\n"));
-  for (const char* path : {"/", "/nosuch", "/v1/pipelines//changes", "/v1/pipelines/a/b/changes", "/v1/pipelines/../changes", "/v1/pipelines/orders", "/metrics/"})
+  for (const char* path : {"/", "/nosuch", "/v1/pipelines//changes", "/v1/pipelines/a/b/changes", "/v1/pipelines/../changes",
+                           "/v1/pipelines/orders", "/metrics/"})
     BOOST_TEST(status_of(get(path)) == 404, path);
 }
 
@@ -223,7 +230,9 @@ BOOST_AUTO_TEST_CASE(ready_is_what_the_node_says) {
   start();
   node.on_call = [](const actors::admin_call&) { return test::fake_node::document(R"({"ready":true,"reasons":[]})"); };
   BOOST_TEST(status_of(get("/readyz")) == 200);
-  node.on_call = [](const actors::admin_call&) { return test::fake_node::document(R"({"ready":false,"reasons":["orders: waiting"]})"); };
+  node.on_call = [](const actors::admin_call&) {
+    return test::fake_node::document(R"({"ready":false,"reasons":["orders: waiting"]})");
+  };
   auto answer = get("/readyz");
   BOOST_TEST(status_of(answer) == 503);
   BOOST_TEST(contains(answer, "orders: waiting"));
@@ -231,7 +240,9 @@ BOOST_AUTO_TEST_CASE(ready_is_what_the_node_says) {
 
 BOOST_AUTO_TEST_CASE(metrics_are_text_and_count_the_requests) {
   start();
-  node.on_call = [](const actors::admin_call&) { return test::fake_node::document(R"([{"name":"x_total","type":"counter","help":"","labels":{},"value":1}])"); };
+  node.on_call = [](const actors::admin_call&) {
+    return test::fake_node::document(R"([{"name":"x_total","type":"counter","help":"","labels":{},"value":1}])");
+  };
   BOOST_TEST(status_of(get("/nosuch")) == 404);
   auto answer = get("/metrics?x=1");
   BOOST_TEST(status_of(answer) == 200);

@@ -29,7 +29,8 @@ BOOST_AUTO_TEST_CASE(every_key_but_the_name_has_a_default) {
 
 BOOST_AUTO_TEST_CASE(everything_that_can_be_said_is_read) {
   auto p = parse("node: b\ndata_dir: /var/lib/millrace\nadmin: { socket: /run/millrace/a.sock }\nhttp: { listen: \"[::1]:0\" }\n"
-                 "limits: { memory: 512MiB, workers: 3, record: 1MiB, body: 2MiB, disk_reserve: 10GiB }\nlog: { level: debug, format: json }\n");
+                 "limits: { memory: 512MiB, workers: 3, record: 1MiB, body: 2MiB, disk_reserve: 10GiB }\nlog: { level: debug, "
+                 "format: json }\n");
   BOOST_TEST(to_text(p.mistakes) == "");
   BOOST_TEST(p.config.admin_socket == "/run/millrace/a.sock");
   BOOST_TEST(p.config.http_listen == "[::1]:0");
@@ -40,7 +41,8 @@ BOOST_AUTO_TEST_CASE(everything_that_can_be_said_is_read) {
 }
 
 BOOST_AUTO_TEST_CASE(all_mistakes_come_at_once_with_their_places) {
-  auto p = parse("nod: a\nhttp: { listen: 7071 }\nlimits: { memory: 1GB, body: 1 }\nlog: { level: loud }\ncluster: { id: prod }\nadmin: { listen: \"0.0.0.0:7070\" }\n");
+  auto p = parse("nod: a\nhttp: { listen: 7071 }\nlimits: { memory: 1GB, body: 1 }\nlog: { level: loud }\ncluster: { id: prod "
+                 "}\nadmin: { listen: \"0.0.0.0:7070\" }\n");
   auto text = to_text(p.mistakes);
   BOOST_TEST(contains(text, "node.yaml:1:1: unknown key 'nod'"));
   BOOST_TEST(contains(text, "key 'node' is missing"));

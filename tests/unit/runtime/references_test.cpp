@@ -42,14 +42,16 @@ BOOST_AUTO_TEST_CASE(two_dollars_stand_for_one) {
 }
 
 BOOST_AUTO_TEST_CASE(other_braces_are_left_alone) {
-  for (const char* text : {"${HOME}", "payload ->> '$.a'", "$", "${", "${env:A", "a$b"}) BOOST_TEST(replace_references(text, "/", with("A", "1")).text == text);
+  for (const char* text : {"${HOME}", "payload ->> '$.a'", "$", "${", "${env:A", "a$b"})
+    BOOST_TEST(replace_references(text, "/", with("A", "1")).text == text);
 }
 
 BOOST_AUTO_TEST_CASE(a_file_is_taken_without_its_last_newline) {
   millrace::test::temporary_folder folder;
   std::ofstream(folder.path / "token") << "abc\ndef\n";
   BOOST_TEST(replace_references("${file:token}", folder.path.string(), process_environment()).text == "abc\ndef");
-  BOOST_TEST(replace_references("${file:" + (folder.path / "token").string() + "}", "/", process_environment()).text == "abc\ndef");
+  BOOST_TEST(replace_references("${file:" + (folder.path / "token").string() + "}", "/", process_environment()).text ==
+             "abc\ndef");
 }
 
 BOOST_AUTO_TEST_CASE(a_file_that_is_absent_or_long_or_a_folder_is_missing) {

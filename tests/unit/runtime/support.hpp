@@ -51,14 +51,17 @@ bool eventually(Condition condition, std::chrono::milliseconds limit = std::chro
 /// Answers on a thread of its own, as the real one does.
 class fake_node final : public actors::node {
 public:
-  std::function<actors::admin_reply(const actors::admin_call&)> on_call = [](const actors::admin_call&) { return document("[]"); };
+  std::function<actors::admin_reply(const actors::admin_call&)> on_call = [](const actors::admin_call&) {
+    return document("[]");
+  };
   std::function<actors::push_reply(const actors::push_request&)> on_push = [](const actors::push_request& r) {
     actors::push_reply out;
     out.status = 200;
     out.accepted = static_cast<std::uint64_t>(std::count(r.body.begin(), r.body.end(), '\n'));
     return out;
   };
-  std::function<actors::push_reply(const actors::push_request&, std::uint64_t)> on_may_push = [](const actors::push_request&, std::uint64_t) {
+  std::function<actors::push_reply(const actors::push_request&, std::uint64_t)> on_may_push = [](const actors::push_request&,
+                                                                                                 std::uint64_t) {
     actors::push_reply out;
     out.status = 0;
     return out;
@@ -101,8 +104,10 @@ public:
 private:
   void add(std::function<void()> job) {
     std::lock_guard lock(mutex_);
-    if (silent) silenced_.push_back(std::move(job)); // kept, as a node that hangs would keep it
-    else jobs_.push_back(std::move(job));
+    if (silent)
+      silenced_.push_back(std::move(job)); // kept, as a node that hangs would keep it
+    else
+      jobs_.push_back(std::move(job));
     wake_.notify_one();
   }
   void work() {

@@ -17,7 +17,8 @@ BOOST_AUTO_TEST_CASE(sizes_have_binary_units_or_none) {
 }
 
 BOOST_AUTO_TEST_CASE(other_sizes_are_refused) {
-  for (const char* text : {"", "MiB", "16MB", "16mib", "1.5GiB", "-1", "+1", "1 GiB ", "9223372036854775808", "9000000TiB", "18446744073709551616", "0x10"})
+  for (const char* text : {"", "MiB", "16MB", "16mib", "1.5GiB", "-1", "+1", "1 GiB ", "9223372036854775808", "9000000TiB",
+                           "18446744073709551616", "0x10"})
     BOOST_TEST(!parse_bytes(text), text);
 }
 
@@ -31,7 +32,8 @@ BOOST_AUTO_TEST_CASE(durations_have_a_unit) {
 }
 
 BOOST_AUTO_TEST_CASE(other_durations_are_refused) {
-  for (const char* text : {"", "5", "s", "5 sec", "1h30m", "1.5h", "-5s", "5S", "99999999d", "18446744073709551615ms"}) BOOST_TEST(!parse_duration(text), text);
+  for (const char* text : {"", "5", "s", "5 sec", "1h30m", "1.5h", "-5s", "5S", "99999999d", "18446744073709551615ms"})
+    BOOST_TEST(!parse_duration(text), text);
 }
 
 BOOST_AUTO_TEST_CASE(people_read_the_largest_fitting_unit) {

@@ -32,14 +32,17 @@ std::uint64_t seed() {
 BOOST_AUTO_TEST_SUITE(json_scanner_suite)
 
 BOOST_AUTO_TEST_CASE(it_takes_what_json_allows) {
-  for (const char* text : {"{}", "[]", " { \"a\" : [ 1 , -0 , 2.5e-3, true , false, null ] } ", "\"\\u00e9\\ud83d\\ude00\\n\"", "0", "-1.0E+2", "\"\"",
-                           "{\"\":{\"a\":[[[]]]}}"})
+  for (const char* text : {"{}", "[]", " { \"a\" : [ 1 , -0 , 2.5e-3, true , false, null ] } ", "\"\\u00e9\\ud83d\\ude00\\n\"",
+                           "0", "-1.0E+2", "\"\"", "{\"\":{\"a\":[[[]]]}}"})
     BOOST_TEST(ours(text), text);
 }
 
 BOOST_AUTO_TEST_CASE(it_refuses_what_json_does_not_allow) {
-  for (const char* text : {"", "{", "}", "{\"a\":1,}", "[1,]", "{\"a\" 1}", "{a:1}", "01", "1.", ".5", "+1", "-", "1e", "nul", "True", "NaN", "Infinity",
-                           "\"\\x41\"", "\"\\ud800\"", "\"\\udc00\"", "\"\\ud800\\u0041\"", "\"a\nb\"", "\"a", "{} {}", "1 2", "'a'", "[1 2]", "{\"a\":}", "\"\\u12g4\""})
+  for (const char* text : {"",           "{",   "}",        "{\"a\":1,}", "[1,]",        "{\"a\" 1}",   "{a:1}",
+                           "01",         "1.",  ".5",       "+1",         "-",           "1e",          "nul",
+                           "True",       "NaN", "Infinity", "\"\\x41\"",  "\"\\ud800\"", "\"\\udc00\"", "\"\\ud800\\u0041\"",
+                           "\"a\nb\"",   "\"a", "{} {}",    "1 2",        "'a'",         "[1 2]",       "{\"a\":}",
+                           "\"\\u12g4\""})
     BOOST_TEST(!ours(text), text);
 }
 
@@ -57,7 +60,8 @@ BOOST_AUTO_TEST_CASE(an_error_says_where_and_what_was_expected) {
 
 BOOST_AUTO_TEST_CASE(it_agrees_with_simdjson_on_damaged_texts) {
   std::mt19937_64 random(seed());
-  const std::string samples[] = {R"({"id":1,"name":"a\u00e9\\b","list":[1,-2.5e3,{"x":null}],"ok":true,"no":false})", R"([{"k":"väl\ud83d\ude00ue"},0.5,"\"","",[],{}])",
+  const std::string samples[] = {R"({"id":1,"name":"a\u00e9\\b","list":[1,-2.5e3,{"x":null}],"ok":true,"no":false})",
+                                 R"([{"k":"väl\ud83d\ude00ue"},0.5,"\"","",[],{}])",
                                  R"({"a":{"b":{"c":"a long text that needs more than one wide load \t to get through"}}})"};
   const std::string bytes = "{}[]\",:\\0123456789.eE+-ntfu \n\x01\xc3\xa9\xff";
   int refused = 0;
@@ -66,9 +70,14 @@ BOOST_AUTO_TEST_CASE(it_agrees_with_simdjson_on_damaged_texts) {
     for (std::size_t n = random() % 4; n > 0; --n) {
       const std::size_t at = random() % text.size();
       switch (random() % 3) {
-      case 0: text[at] = bytes[random() % bytes.size()]; break;
-      case 1: text.erase(at, 1); break;
-      default: text.insert(at, 1, bytes[random() % bytes.size()]);
+      case 0:
+        text[at] = bytes[random() % bytes.size()];
+        break;
+      case 1:
+        text.erase(at, 1);
+        break;
+      default:
+        text.insert(at, 1, bytes[random() % bytes.size()]);
       }
     }
     const bool expected = simdjsons(text);

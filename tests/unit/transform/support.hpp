@@ -25,17 +25,23 @@ public:
   storage::offset base() const noexcept override { return base_; }
   std::uint32_t count() const noexcept override { return static_cast<std::uint32_t>(block_.starts.size()); }
   storage::epoch epoch() const noexcept override { return {1}; }
-  storage::timestamp first_time() const noexcept override { return storage::timestamp{std::chrono::microseconds{1'700'000'000'123'456}}; }
+  storage::timestamp first_time() const noexcept override {
+    return storage::timestamp{std::chrono::microseconds{1'700'000'000'123'456}};
+  }
   storage::timestamp last_time() const noexcept override { return first_time(); }
   std::uint64_t changes_before() const noexcept override { return base_.value; }
   std::size_t bytes() const noexcept override { return block_.payloads.size(); }
   std::string_view payloads() const noexcept override { return block_.payloads; }
-  std::string_view payload(std::uint32_t i) const noexcept override { return payloads().substr(block_.starts[i], block_.lengths[i]); }
+  std::string_view payload(std::uint32_t i) const noexcept override {
+    return payloads().substr(block_.starts[i], block_.lengths[i]);
+  }
   storage::payload_format format() const noexcept override { return block_.format; }
   storage::envelope envelope() const noexcept override { return block_.envelope; }
   std::string_view origin() const noexcept override { return block_.origin; }
   std::string_view context() const noexcept override { return block_.context; }
-  std::string source_position(std::uint32_t i) const override { return block_.origin + ":" + std::to_string(block_.origin_position + block_.starts[i]); }
+  std::string source_position(std::uint32_t i) const override {
+    return block_.origin + ":" + std::to_string(block_.origin_position + block_.starts[i]);
+  }
   const storage::control_entry& control() const noexcept override { return control_; }
 
 private:
@@ -62,7 +68,9 @@ inline storage::batch_ptr batch_of(const std::vector<std::string>& payloads, sto
   block.payloads.shrink_to_fit();
   return std::make_shared<fake_batch>(std::move(block));
 }
-inline storage::batch_ptr debezium(const std::vector<std::string>& payloads) { return batch_of(payloads, storage::envelope::debezium); }
+inline storage::batch_ptr debezium(const std::vector<std::string>& payloads) {
+  return batch_of(payloads, storage::envelope::debezium);
+}
 inline storage::batch_ptr csv(std::string header, const std::vector<std::string>& records) {
   return batch_of(records, storage::envelope::none, storage::payload_format::csv, std::move(header));
 }
@@ -83,15 +91,24 @@ struct load_builder {
     table().key = {"id"};
   }
   table_spec& table() { return load.tables[0]; }
-  load_builder& mode(load_mode m) { table().mode = m; return *this; }
-  load_builder& key(std::vector<std::string> k) { table().key = std::move(k); return *this; }
+  load_builder& mode(load_mode m) {
+    table().mode = m;
+    return *this;
+  }
+  load_builder& key(std::vector<std::string> k) {
+    table().key = std::move(k);
+    return *this;
+  }
   load_builder& column(std::string name, data_type type) { return column(field(std::move(name), type)); }
   load_builder& column(field_spec f) {
     table().has_schema = true;
     table().schema.push_back(std::move(f));
     return *this;
   }
-  load_builder& policy(schema_change_policy p) { table().schema_change = p; return *this; }
+  load_builder& policy(schema_change_policy p) {
+    table().schema_change = p;
+    return *this;
+  }
   load_builder& step(step_kind kind, std::string text) {
     transform_step s;
     s.kind = kind;
@@ -135,9 +152,12 @@ inline row_set_ptr run(const load_builder& load, const storage::batch_ptr& batch
 /// A cell so that kinds can be told apart: NULL, true, 7, 7.5, 'text', x'4142', MISSING.
 inline std::string show(const cell& c) {
   switch (c.k) {
-  case cell::kind::null: return "NULL";
-  case cell::kind::boolean: return c.i ? "true" : "false";
-  case cell::kind::int64: return std::to_string(c.i);
+  case cell::kind::null:
+    return "NULL";
+  case cell::kind::boolean:
+    return c.i ? "true" : "false";
+  case cell::kind::int64:
+    return std::to_string(c.i);
   case cell::kind::float64: {
     char buffer[64];
     std::snprintf(buffer, sizeof buffer, "%.17g", c.d);
@@ -145,7 +165,8 @@ inline std::string show(const cell& c) {
     if (text.find_first_of(".e") == std::string::npos) text += ".0";
     return text;
   }
-  case cell::kind::text: return "'" + std::string(c.view()) + "'";
+  case cell::kind::text:
+    return "'" + std::string(c.view()) + "'";
   case cell::kind::blob: {
     std::string text = "x'";
     for (const char b : c.view()) {
@@ -155,7 +176,8 @@ inline std::string show(const cell& c) {
     }
     return text + "'";
   }
-  case cell::kind::missing: return "MISSING";
+  case cell::kind::missing:
+    return "MISSING";
   }
   return "?";
 }
@@ -171,7 +193,8 @@ inline std::string show(const row_set& set, const row& r) {
   }
   if (r.op == storage::operation::truncate) return text;
   for (std::size_t i = 0; i < layout.columns.size(); ++i)
-    if (r.op != storage::operation::remove || layout.columns[i].key) text += " " + layout.columns[i].name + "=" + show(set.cells_of(r)[i]);
+    if (r.op != storage::operation::remove || layout.columns[i].key)
+      text += " " + layout.columns[i].name + "=" + show(set.cells_of(r)[i]);
   return text;
 }
 /// All rows, filtered changes and failures of a run, one a line, in the order of changes.
@@ -185,7 +208,8 @@ inline std::string show(const row_set& set) {
     if (filtered < set.filtered.size() && set.filtered[filtered] == i) text += "filtered\n", ++filtered, ++lists;
     if (failures < set.failures.size() && set.failures[failures].change == i) {
       const failed_change& f = set.failures[failures++];
-      text += "failed " + f.reason + " at " + f.step + (f.column.empty() ? "" : " [" + f.column + "]") + (f.key.empty() ? "" : " " + f.key) + "\n";
+      text += "failed " + f.reason + " at " + f.step + (f.column.empty() ? "" : " [" + f.column + "]") +
+              (f.key.empty() ? "" : " " + f.key) + "\n";
       ++lists;
     }
     if (lists != 1) text += "CHANGE " + std::to_string(i) + " IS IN " + std::to_string(lists) + " LISTS\n";
