@@ -10,12 +10,18 @@ constexpr std::uint8_t storage_base = 100, other_code = 99;
 
 const char* to_string(role r) noexcept {
   switch (r) {
-  case role::stage: return "stage";
-  case role::ingest: return "ingest";
-  case role::dispatcher: return "dispatcher";
-  case role::worker: return "worker";
-  case role::writer: return "writer";
-  case role::alerts: return "alerts";
+  case role::stage:
+    return "stage";
+  case role::ingest:
+    return "ingest";
+  case role::dispatcher:
+    return "dispatcher";
+  case role::worker:
+    return "worker";
+  case role::writer:
+    return "writer";
+  case role::alerts:
+    return "alerts";
   }
   return "actor";
 }
@@ -30,7 +36,8 @@ caf::error quit_reason(const failure& f) {
 std::string describe(const caf::error& reason, const caf::actor_system& sys) {
   if (!reason) return "ended"; // a default error has no category to ask for
   if (reason.category() == reason_atom) {
-    if (!reason.context().empty() && reason.context().match_element<std::string>(0)) return reason.context().get_as<std::string>(0);
+    if (!reason.context().empty() && reason.context().match_element<std::string>(0))
+      return reason.context().get_as<std::string>(0);
     return "unknown";
   }
   if (reason == caf::exit_reason::kill) return "killed";

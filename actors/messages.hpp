@@ -143,10 +143,11 @@ struct writer_report {
 
 } // namespace millrace::actors
 
-#define MILLRACE_MESSAGES(X)                                                                                                               \
-  X(attach_reply) X(append_request) X(append_reply) X(quarantine_request) X(control_request) X(trim_request) X(seek_request) X(released)   \
-  X(work) X(work_done) X(load_item) X(rewind_request) X(simple_reply) X(failure_report) X(push_message) X(stage_report) X(ingest_report)   \
-  X(dispatcher_report) X(worker_report) X(writer_report) X(admin_call) X(admin_reply) X(push_reply)
+#define MILLRACE_MESSAGES(X)                                                                                                     \
+  X(attach_reply)                                                                                                                \
+  X(append_request) X(append_reply) X(quarantine_request) X(control_request) X(trim_request) X(seek_request) X(released) X(work) \
+      X(work_done) X(load_item) X(rewind_request) X(simple_reply) X(failure_report) X(push_message) X(stage_report)              \
+          X(ingest_report) X(dispatcher_report) X(worker_report) X(writer_report) X(admin_call) X(admin_reply) X(push_reply)
 
 // None of these leaves the process: what crosses a link is a frame of schemas/, not a message.
 #define MILLRACE_UNSAFE(T) CAF_ALLOW_UNSAFE_MESSAGE_TYPE(millrace::actors::T)
@@ -176,44 +177,49 @@ CAF_END_TYPE_ID_BLOCK(millrace_actors)
 namespace millrace::actors {
 
 /// Reads the log forward for one load and feeds its workers. Detached: a read may wait for the disk.
-using dispatcher_actor = caf::typed_actor<caf::reacts_to<seek_request>, caf::reacts_to<advanced_atom>, caf::reacts_to<work_done>,
-                                          caf::reacts_to<released>, caf::reacts_to<wire_atom, caf::strong_actor_ptr>, // a worker to use
-                                          caf::reacts_to<retire_atom, caf::strong_actor_ptr>,                        // finish, then end it
-                                          caf::reacts_to<lost_atom, caf::actor_addr>,                                // a worker died
-                                          caf::reacts_to<pump_atom>, caf::reacts_to<tick_atom>>;
+using dispatcher_actor =
+    caf::typed_actor<caf::reacts_to<seek_request>, caf::reacts_to<advanced_atom>, caf::reacts_to<work_done>,
+                     caf::reacts_to<released>, caf::reacts_to<wire_atom, caf::strong_actor_ptr>, // a worker to use
+                     caf::reacts_to<retire_atom, caf::strong_actor_ptr>,                         // finish, then end it
+                     caf::reacts_to<lost_atom, caf::actor_addr>,                                 // a worker died
+                     caf::reacts_to<pump_atom>, caf::reacts_to<tick_atom>>;
 
 /// Applies items in order to the destination. Detached: a destination may block.
-using writer_actor =
-  caf::typed_actor<caf::reacts_to<load_item>, caf::reacts_to<commit_atom, std::uint64_t>, caf::reacts_to<retry_atom, std::uint64_t>,
-                   caf::reacts_to<wire_atom, dispatcher_actor>, caf::reacts_to<wire_atom, caf::strong_actor_ptr>, // the stage
-                   caf::replies_to<rewind_request>::with<simple_reply>, caf::replies_to<drain_atom>::with<simple_reply>,
-                   caf::reacts_to<pump_atom>>;
+using writer_actor = caf::typed_actor<caf::reacts_to<load_item>, caf::reacts_to<commit_atom, std::uint64_t>,
+                                      caf::reacts_to<retry_atom, std::uint64_t>, caf::reacts_to<wire_atom, dispatcher_actor>,
+                                      caf::reacts_to<wire_atom, caf::strong_actor_ptr>, // the stage
+                                      caf::replies_to<rewind_request>::with<simple_reply>,
+                                      caf::replies_to<drain_atom>::with<simple_reply>, caf::reacts_to<pump_atom>>;
 
 /// Schema-on-read and steps. Detached: a user's script may run for a second.
 using worker_actor = caf::typed_actor<caf::reacts_to<work>>;
 
 /// The only one that appends to its partition. Detached: every call may wait for the disk.
 using stage_actor =
-  caf::typed_actor<caf::replies_to<attach_atom>::with<attach_reply>, caf::replies_to<append_request>::with<append_reply>,
-                   caf::replies_to<quarantine_request>::with<append_reply>, caf::replies_to<control_request>::with<append_reply>,
-                   caf::reacts_to<flush_atom>, caf::reacts_to<subscribe_atom, dispatcher_actor>, caf::reacts_to<trim_request>>;
+    caf::typed_actor<caf::replies_to<attach_atom>::with<attach_reply>, caf::replies_to<append_request>::with<append_reply>,
+                     caf::replies_to<quarantine_request>::with<append_reply>,
+                     caf::replies_to<control_request>::with<append_reply>, caf::reacts_to<flush_atom>,
+                     caf::reacts_to<subscribe_atom, dispatcher_actor>, caf::reacts_to<trim_request>>;
 
 /// Reads or is pushed a source. `drain` answers once nothing is unacknowledged; nothing is read after it.
-using ingest_actor = caf::typed_actor<caf::reacts_to<tick_atom>, caf::reacts_to<wire_atom, stage_actor>,
-                                      caf::replies_to<drain_atom>::with<simple_reply>, caf::replies_to<push_message>::with<push_reply>>;
+using ingest_actor =
+    caf::typed_actor<caf::reacts_to<tick_atom>, caf::reacts_to<wire_atom, stage_actor>,
+                     caf::replies_to<drain_atom>::with<simple_reply>, caf::replies_to<push_message>::with<push_reply>>;
 
 /// Groups failures and tells people. Detached: a webhook may be slow.
 using alerts_actor = caf::typed_actor<caf::reacts_to<failure_report>, caf::reacts_to<tick_atom>>;
 
-using pipeline_actor = caf::typed_actor<
-  caf::reacts_to<stage_report>, caf::reacts_to<ingest_report>, caf::reacts_to<dispatcher_report>, caf::reacts_to<worker_report>,
-  caf::reacts_to<writer_report>, caf::reacts_to<failure_report>, caf::reacts_to<tick_atom>, caf::reacts_to<restart_atom, std::uint64_t>,
-  caf::replies_to<admin_call>::with<admin_reply>,
-  caf::replies_to<drain_atom>::with<simple_reply>,           // all children end in order; then this actor quits
-  caf::reacts_to<update_atom, admin_call, std::uint64_t>>;   // a new revision of the spec (specs[0])
+using pipeline_actor =
+    caf::typed_actor<caf::reacts_to<stage_report>, caf::reacts_to<ingest_report>, caf::reacts_to<dispatcher_report>,
+                     caf::reacts_to<worker_report>, caf::reacts_to<writer_report>, caf::reacts_to<failure_report>,
+                     caf::reacts_to<tick_atom>, caf::reacts_to<restart_atom, std::uint64_t>,
+                     caf::replies_to<admin_call>::with<admin_reply>,
+                     caf::replies_to<drain_atom>::with<simple_reply>,         // all children end in order; then this actor quits
+                     caf::reacts_to<update_atom, admin_call, std::uint64_t>>; // a new revision of the spec (specs[0])
 
-using node_actor = caf::typed_actor<caf::replies_to<admin_call>::with<admin_reply>, caf::replies_to<push_message>::with<push_reply>,
-                                    caf::replies_to<drain_atom>::with<simple_reply>, caf::reacts_to<tick_atom>>;
+using node_actor =
+    caf::typed_actor<caf::replies_to<admin_call>::with<admin_reply>, caf::replies_to<push_message>::with<push_reply>,
+                     caf::replies_to<drain_atom>::with<simple_reply>, caf::reacts_to<tick_atom>>;
 
 /// Why an actor ended: a code of ours with its text, so that a supervisor can tell.
 caf::error quit_reason(const failure& f);

@@ -1,5 +1,6 @@
 #include "actors/node.hpp"
 
+#include "actors/load/sqlite/handle.hpp"
 #include "actors/supervisor/node_supervisor.hpp"
 
 #include <algorithm>
@@ -12,8 +13,9 @@ namespace {
 struct system_config : caf::actor_system_config {
   system_config() {
     add_message_types<caf::id_block::millrace_actors>();
-    // Supervisors are the only cooperative actors; a few threads are enough, and two keep one busy supervisor from stalling another.
-    // Threads that share a queue sleep when there is nothing to do; stealing ones poll, which cost a fifth of a core here.
+    // Supervisors are the only cooperative actors; a few threads are enough, and two keep one busy supervisor from stalling
+    // another. Threads that share a queue sleep when there is nothing to do; stealing ones poll, which cost a fifth of a core
+    // here.
     set("scheduler.policy", caf::atom("sharing"));
     set("scheduler.max-threads", std::max<std::size_t>(2, std::min<std::size_t>(4, std::thread::hardware_concurrency())));
   }
@@ -22,15 +24,25 @@ struct system_config : caf::actor_system_config {
 /// Carries a caller's question into the actor system and the answer to its callback.
 template <class Target, class Request, class Reply>
 void ask(caf::actor_system& system, const Target& target, Request request, Reply unavailable, std::function<void(Reply)> done) {
-  system.spawn([target, request = std::move(request), unavailable = std::move(unavailable), done = std::move(done)](caf::event_based_actor* self) {
+  system.spawn([target, request = std::move(request), unavailable = std::move(unavailable),
+                done = std::move(done)](caf::event_based_actor* self) {
     self->request(target, caf::infinite, request)
-      .then([self, done](const Reply& r) { done(r); self->quit(); }, [self, done, unavailable](const caf::error&) { done(unavailable); self->quit(); });
+        .then(
+            [self, done](const Reply& r) {
+              done(r);
+              self->quit();
+            },
+            [self, done, unavailable](const caf::error&) {
+              done(unavailable);
+              self->quit();
+            });
   });
 }
 
 class running_node final : public node {
 public:
-  explicit running_node(const node_options& options) : context_(std::make_shared<node_context>()), router_(std::make_shared<supervisor::push_router>()) {
+  explicit running_node(const node_options& options)
+      : context_(std::make_shared<node_context>()), router_(std::make_shared<supervisor::push_router>()) {
     context_->options = options;
     // Bodies in flight share what the process may use with the log's and the loads' windows.
     router_->credit.bytes_max = std::max<std::uint64_t>(options.limits.body_bytes, options.limits.memory_bytes / 8);
@@ -59,10 +71,14 @@ public:
       if (!same(head.token, target->token)) return {403, 0, "the token is not this source's", 0};
     }
     if (bytes > context_->options.limits.body_bytes)
-      return {413, 0, "a body of " + std::to_string(bytes) + " bytes is above limits.body, " + std::to_string(context_->options.limits.body_bytes), 0};
+      return {413, 0,
+              "a body of " + std::to_string(bytes) + " bytes is above limits.body, " +
+                  std::to_string(context_->options.limits.body_bytes),
+              0};
     if (!target->waiting.empty()) return {503, 0, target->waiting, 5};
     auto& credit = router_->credit;
-    if (credit.bytes.load() > 0 && credit.bytes.load() + bytes > credit.bytes_max) return {429, 0, "too many bodies are on their way to the log", 1};
+    if (credit.bytes.load() > 0 && credit.bytes.load() + bytes > credit.bytes_max)
+      return {429, 0, "too many bodies are on their way to the log", 1};
     return {0, 0, "", 0};
   }
 
@@ -76,14 +92,16 @@ public:
       router->credit.bytes -= bytes;
       done(r);
     };
-    ask<ingest_actor, push_message, push_reply>(*system_, target->ingest, push_message{std::make_shared<push_request>(std::move(what))},
-                                                push_reply{503, 0, "the source was restarted while this body was on its way: send it again", 1}, answer);
+    ask<ingest_actor, push_message, push_reply>(
+        *system_, target->ingest, push_message{std::make_shared<push_request>(std::move(what))},
+        push_reply{503, 0, "the source was restarted while this body was on its way: send it again", 1}, answer);
   }
 
   bool drain(std::chrono::milliseconds limit) override {
     caf::scoped_actor self{*system_};
     bool ok = false;
-    self->request(supervisor_, limit, drain_atom::value).receive([&](const simple_reply&) { ok = true; }, [](const caf::error&) {});
+    self->request(supervisor_, limit, drain_atom::value)
+        .receive([&](const simple_reply&) { ok = true; }, [](const caf::error&) {});
     drained_ = ok;
     return ok;
   }
@@ -108,6 +126,9 @@ private:
 
 } // namespace
 
-result<std::unique_ptr<node>> node::start(const node_options& options) { return std::unique_ptr<node>(std::make_unique<running_node>(options)); }
+result<std::unique_ptr<node>> node::start(const node_options& options) {
+  load::sqlite::configure_library();
+  return std::unique_ptr<node>(std::make_unique<running_node>(options));
+}
 
 } // namespace millrace::actors

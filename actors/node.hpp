@@ -14,13 +14,14 @@ namespace millrace::actors {
 
 struct node_limits {
   std::uint64_t memory_bytes = 1ull << 30;
-  std::uint32_t workers = 2;             ///< transform workers a load may have
+  std::uint32_t workers = 2; ///< transform workers a load may have
   std::uint64_t record_bytes = 16u << 20;
   std::uint64_t body_bytes = 64u << 20;
 };
 
 /// Parses and validates a stored spec when the node starts (runtime/config stands behind it).
-using spec_parser = std::function<result<pipeline_spec_ptr>(const std::string& text, const std::string& file, const std::string& base_dir)>;
+using spec_parser =
+    std::function<result<pipeline_spec_ptr>(const std::string& text, const std::string& file, const std::string& base_dir)>;
 /// One line for the node's log; level is info, warn or error.
 using log_sink = std::function<void(std::string_view level, std::string_view component, std::string_view line)>;
 
@@ -35,20 +36,24 @@ struct node_options {
 /// What an operator asks. Answers are JSON documents with the keys of interfaces.md.
 struct admin_call {
   enum class method : std::uint8_t {
-    list,      ///< [{pipeline, state, reason, revision}]
-    show,      ///< {pipeline, revision, paused, file, spec}: the text as applied
-    status,    ///< interfaces.md, `pipeline status`
-    apply,     ///< specs; all or none: [{pipeline, change: created|updated|unchanged, revision}]
-    pause, resume, remove,
-    log_info,  ///< [{partition, first_offset, next_offset, high_watermark, bytes, epoch, log_id}]
-    log_read,  ///< partition, from, limit, wait_ms: {"changes": [...], "next": OFFSET}
-    rewind,    ///< load, to, truncate
-    dead_letters, redrive, discard, ///< filter: JSON {load, reason, id, state, limit, payloads, all}; force
-    actors,    ///< the supervision tree: [{id, role, pipeline, load, state, node, mailbox_depth, restarts, last_error, note}]
-    kill_actor,///< name: an actor's id as `actors` shows it
-    cluster,   ///< {nodes: [...], controller, partitions: [...]}
-    metrics,   ///< samples for /metrics, see the end of this header
-    ready,     ///< {ready: bool, reasons: [...]}: ready means that changes move or that there are none
+    list,   ///< [{pipeline, state, reason, revision}]
+    show,   ///< {pipeline, revision, paused, file, spec}: the text as applied
+    status, ///< interfaces.md, `pipeline status`
+    apply,  ///< specs; all or none: [{pipeline, change: created|updated|unchanged, revision}]
+    pause,
+    resume,
+    remove,
+    log_info, ///< [{partition, first_offset, next_offset, high_watermark, bytes, epoch, log_id}]
+    log_read, ///< partition, from, limit, wait_ms: {"changes": [...], "next": OFFSET}
+    rewind,   ///< load, to, truncate
+    dead_letters,
+    redrive,
+    discard,    ///< filter: JSON {load, reason, id, state, limit, payloads, all}; force
+    actors,     ///< the supervision tree: [{id, role, pipeline, load, state, node, mailbox_depth, restarts, last_error, note}]
+    kill_actor, ///< name: an actor's id as `actors` shows it
+    cluster,    ///< {nodes: [...], controller, partitions: [...]}
+    metrics,    ///< samples for /metrics, see the end of this header
+    ready,      ///< {ready: bool, reasons: [...]}: ready means that changes move or that there are none
   };
   method what = method::list;
   std::string pipeline, load, name;
@@ -61,25 +66,25 @@ struct admin_call {
 
 struct admin_reply {
   bool ok = false;
-  std::string document;               ///< JSON, if ok
-  std::string code, message, detail;  ///< not_found, invalid, refused, conflict, unavailable, internal
+  std::string document;              ///< JSON, if ok
+  std::string code, message, detail; ///< not_found, invalid, refused, conflict, unavailable, internal
 };
 
 /// One HTTP request body for an `http` source.
 struct push_request {
   std::string pipeline;
-  std::string token;                  ///< what the client sent after "Bearer "; `has_token` false if there was no such header
+  std::string token; ///< what the client sent after "Bearer "; `has_token` false if there was no such header
   bool has_token = false;
-  std::string body;                   ///< NDJSON as it arrived
-  std::string producer;               ///< empty with has_sequence false
+  std::string body;     ///< NDJSON as it arrived
+  std::string producer; ///< empty with has_sequence false
   std::uint64_t sequence = 0;
   bool has_sequence = false;
 };
 struct push_reply {
-  int status = 503;                   ///< HTTP: 200, 400, 401, 403, 404, 409, 413, 429, 503
+  int status = 503; ///< HTTP: 200, 400, 401, 403, 404, 409, 413, 429, 503
   std::uint64_t accepted = 0;
-  std::string message;                ///< why not
-  int retry_after_seconds = 0;        ///< with 429 and 503
+  std::string message;         ///< why not
+  int retry_after_seconds = 0; ///< with 429 and 503
 };
 
 /// Owner: runtime/. call() and push() are thread safe; their callbacks come exactly once, on a thread of the actor system.

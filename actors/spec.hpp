@@ -27,7 +27,7 @@ std::optional<data_type> data_type_of(std::string_view name) noexcept;
 struct field_spec {
   std::string name;
   data_type type = data_type::text;
-  std::string from;                         ///< a field's name, or an RFC 6901 pointer when it begins with '/'; empty: the name
+  std::string from; ///< a field's name, or an RFC 6901 pointer when it begins with '/'; empty: the name
   bool required = false;
   std::optional<std::string> default_value; ///< as written in the spec; converted by the field's type like an input text
   std::string format;                       ///< strptime format for date and timestamp
@@ -42,9 +42,10 @@ enum class step_kind : std::uint8_t { where, set, rename, drop, mask, lua };
 const char* to_string(step_kind k) noexcept;
 struct transform_step {
   step_kind kind = step_kind::where;
-  std::string text;                                             ///< where: the expression; lua: the script
-  std::vector<std::pair<std::string, std::string>> assignments; ///< set: column, expression; rename: old, new; mask: column, method
-  std::vector<std::string> columns;                             ///< drop
+  std::string text; ///< where: the expression; lua: the script
+  std::vector<std::pair<std::string, std::string>>
+      assignments;                  ///< set: column, expression; rename: old, new; mask: column, method
+  std::vector<std::string> columns; ///< drop
   mark at;
 };
 
@@ -67,7 +68,7 @@ struct destination_spec {
 };
 
 struct worker_bounds {
-  std::uint32_t min = 1, max = 0; ///< max 0: the node's limits.workers
+  std::uint32_t min = 1, max = 0;     ///< max 0: the node's limits.workers
   std::uint64_t target_depth = 10000; ///< changes that wait, a worker
 };
 
@@ -84,13 +85,13 @@ struct load_spec {
 };
 
 struct source_spec {
-  std::string type;                       ///< file | http
-  std::string path;                       ///< file: absolute glob
+  std::string type; ///< file | http
+  std::string path; ///< file: absolute glob
   storage::payload_format format = storage::payload_format::json;
   storage::envelope envelope = storage::envelope::none;
   bool follow = false;
   std::uint64_t max_record_bytes = 16u << 20;
-  std::string token;                      ///< http: what a client must send; empty: none asked. Secret.
+  std::string token; ///< http: what a client must send; empty: none asked. Secret.
   mark where;
 };
 

@@ -33,23 +33,28 @@ void alerts_state::tick() {
 void alerts_state::deliver(receiver& to, alert what) {
   const auto& node = ctx->node->options.name;
   if (to.spec.type == "log") {
-    ctx->node->log("warn", ctx->component("alert", what.load), std::to_string(what.count) + " failures, reason " + what.reason + ", sample " + what.sample);
+    ctx->node->log("warn", ctx->component("alert", what.load),
+                   std::to_string(what.count) + " failures, reason " + what.reason + ", sample " + what.sample);
     return;
   }
   const bool manager = to.spec.type == "alertmanager";
   const auto ends = storage::now() + std::chrono::duration_cast<std::chrono::microseconds>(to.spec.repeat) + 60s;
-  const auto outcome = poster.post(manager ? alertmanager_url(to.spec.url) : to.spec.url, manager ? alertmanager_body(what, node, ends) : webhook_body(what, node), post_timeout);
+  const auto outcome = poster.post(manager ? alertmanager_url(to.spec.url) : to.spec.url,
+                                   manager ? alertmanager_body(what, node, ends) : webhook_body(what, node), post_timeout);
   if (outcome.delivered) {
     if (!to.trouble.empty()) ctx->node->log("info", ctx->component("alerts"), "alerts are delivered again");
     to.trouble.clear();
     to.backoff = 0ms;
     return;
   }
-  if (to.trouble != outcome.message) ctx->node->log("warn", ctx->component("alerts"), "an alert was not taken: " + outcome.message + (outcome.retry ? "; trying again" : ""));
+  if (to.trouble != outcome.message)
+    ctx->node->log("warn", ctx->component("alerts"),
+                   "an alert was not taken: " + outcome.message + (outcome.retry ? "; trying again" : ""));
   to.trouble = outcome.message;
   if (!outcome.retry) {
     // It will never be taken as it is: the operator at least finds it in the node's log.
-    ctx->node->log("warn", ctx->component("alert", what.load), std::to_string(what.count) + " failures, reason " + what.reason + ", sample " + what.sample);
+    ctx->node->log("warn", ctx->component("alert", what.load),
+                   std::to_string(what.count) + " failures, reason " + what.reason + ", sample " + what.sample);
     return;
   }
   to.backoff = std::clamp<std::chrono::milliseconds>(to.backoff * 2, backoff_min, backoff_max);

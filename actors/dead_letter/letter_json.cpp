@@ -11,7 +11,13 @@ namespace millrace::actors::dead_letter {
 using json = nlohmann::ordered_json;
 
 std::string id_of(std::string_view pipeline, std::string_view load, std::uint32_t partition, storage::offset at) {
-  return std::string(pipeline).append("/").append(load).append("/").append(std::to_string(partition)).append("/").append(std::to_string(at.value));
+  return std::string(pipeline)
+      .append("/")
+      .append(load)
+      .append("/")
+      .append(std::to_string(partition))
+      .append("/")
+      .append(std::to_string(at.value));
 }
 
 namespace {
@@ -25,7 +31,8 @@ bool valid_utf8(std::string_view s) {
       if ((static_cast<unsigned char>(s[i + k]) & 0xC0) != 0x80) return false;
     if (n > 2) {
       const auto d = static_cast<unsigned char>(s[i + 1]);
-      if ((c == 0xE0 && d < 0xA0) || (c == 0xED && d >= 0xA0) || (c == 0xF0 && d < 0x90) || (c == 0xF4 && d >= 0x90)) return false;
+      if ((c == 0xE0 && d < 0xA0) || (c == 0xED && d >= 0xA0) || (c == 0xF0 && d < 0x90) || (c == 0xF4 && d >= 0x90))
+        return false;
     }
     i += n;
   }
@@ -36,8 +43,8 @@ bool valid_utf8(std::string_view s) {
 json bytes_json(std::string_view bytes) {
   if (valid_utf8(bytes)) return std::string(bytes);
   std::string out(4 * ((bytes.size() + 2) / 3) + 1, '\0');
-  const int n = EVP_EncodeBlock(reinterpret_cast<unsigned char*>(out.data()), reinterpret_cast<const unsigned char*>(bytes.data()),
-                                static_cast<int>(bytes.size()));
+  const int n = EVP_EncodeBlock(reinterpret_cast<unsigned char*>(out.data()),
+                                reinterpret_cast<const unsigned char*>(bytes.data()), static_cast<int>(bytes.size()));
   out.resize(static_cast<std::size_t>(n));
   return json{{"base64", out}};
 }
@@ -49,8 +56,8 @@ std::string time_text(storage::timestamp t) {
   std::tm tm{};
   gmtime_r(&when, &tm);
   char out[64];
-  std::snprintf(out, sizeof out, "%04d-%02d-%02dT%02d:%02d:%02d.%06lldZ", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min,
-                tm.tm_sec, static_cast<long long>(us - seconds * 1000000));
+  std::snprintf(out, sizeof out, "%04d-%02d-%02dT%02d:%02d:%02d.%06lldZ", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday,
+                tm.tm_hour, tm.tm_min, tm.tm_sec, static_cast<long long>(us - seconds * 1000000));
   return out;
 }
 
@@ -82,7 +89,8 @@ std::optional<storage::timestamp> time_from(std::string_view text) {
   return storage::timestamp{std::chrono::microseconds{seconds * 1000000 + us}};
 }
 
-json letter_json(const storage::dead_letter& l, std::string_view pipeline, std::string_view load, std::uint32_t partition, bool payload) {
+json letter_json(const storage::dead_letter& l, std::string_view pipeline, std::string_view load, std::uint32_t partition,
+                 bool payload) {
   json out;
   out["id"] = id_of(pipeline, load, partition, l.offset);
   out["pipeline"] = pipeline;
@@ -97,7 +105,10 @@ json letter_json(const storage::dead_letter& l, std::string_view pipeline, std::
   out["op"] = l.op;
   if (payload) out["payload"] = bytes_json(l.payload);
   out["reason"] = l.reason;
-  out["error"] = json{{"message", bytes_json(l.message)}, {"sqlstate", l.sqlstate}, {"constraint", bytes_json(l.constraint)}, {"column", bytes_json(l.column)}};
+  out["error"] = json{{"message", bytes_json(l.message)},
+                      {"sqlstate", l.sqlstate},
+                      {"constraint", bytes_json(l.constraint)},
+                      {"column", bytes_json(l.column)}};
   out["step"] = bytes_json(l.step);
   out["node"] = l.node;
   out["revision"] = l.revision;
@@ -137,7 +148,9 @@ std::optional<letter_filter> parse_filter(const std::string& text, std::string& 
     error = "the filter is not a JSON object";
     return std::nullopt;
   }
-  auto string_of = [&](const char* key) { return doc.contains(key) && doc[key].is_string() ? doc[key].get<std::string>() : std::string{}; };
+  auto string_of = [&](const char* key) {
+    return doc.contains(key) && doc[key].is_string() ? doc[key].get<std::string>() : std::string{};
+  };
   out.load = string_of("load");
   out.reason = string_of("reason");
   out.id = string_of("id");

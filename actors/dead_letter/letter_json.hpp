@@ -18,8 +18,8 @@ nlohmann::ordered_json bytes_json(std::string_view bytes);
 std::string time_text(storage::timestamp t);
 /// OFFSET | TIME | start | end are told apart by whoever reads them; this reads TIME: ISO 8601 in UTC or with a zone.
 std::optional<storage::timestamp> time_from(std::string_view text);
-nlohmann::ordered_json letter_json(const storage::dead_letter& letter, std::string_view pipeline, std::string_view load, std::uint32_t partition,
-                                   bool payload);
+nlohmann::ordered_json letter_json(const storage::dead_letter& letter, std::string_view pipeline, std::string_view load,
+                                   std::uint32_t partition, bool payload);
 
 struct letter_filter {
   std::string load, reason, id;

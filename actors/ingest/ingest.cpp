@@ -15,8 +15,13 @@ void ingest_state::attach() {
   next_sequence = 0;
   const auto mine = ++attempt;
   self->request(stage, caf::infinite, attach_atom::value)
-    .then([this, mine](const attach_reply& reply) { if (mine == attempt) opened(reply); },
-          [this, mine](const caf::error&) { if (mine == attempt) waiting = "the stage is being restarted"; });
+      .then(
+          [this, mine](const attach_reply& reply) {
+            if (mine == attempt) opened(reply);
+          },
+          [this, mine](const caf::error&) {
+            if (mine == attempt) waiting = "the stage is being restarted";
+          });
 }
 
 void ingest_state::opened(const attach_reply& reply) {
@@ -73,7 +78,8 @@ void ingest_state::tick() {
   for (const auto& notice : reader->take_notices()) ctx->node->log("info", ctx->component("ingest"), notice);
   if (!polled) {
     if (!is(polled.error(), errc::unavailable)) return self->quit(quit_reason(polled.error()));
-    if (waiting != polled.error().message) ctx->node->log("warn", ctx->component("ingest"), "the source waits: " + polled.error().message);
+    if (waiting != polled.error().message)
+      ctx->node->log("warn", ctx->component("ingest"), "the source waits: " + polled.error().message);
     waiting = polled.error().message;
     retry_at = now + 500ms;
     report();
@@ -102,8 +108,8 @@ void ingest_state::send(const in_flight& item) {
   request.sequence = item.sequence;
   request.batches.push_back(item.batch);
   self->request(stage, caf::infinite, std::move(request))
-    .then([this, mine = attempt, sequence = item.sequence](const append_reply& reply) { acknowledged(mine, sequence, reply); },
-          [](const caf::error&) {}); // the stage died: the supervisor wires the next one, and we attach anew
+      .then([this, mine = attempt, sequence = item.sequence](const append_reply& reply) { acknowledged(mine, sequence, reply); },
+            [](const caf::error&) {}); // the stage died: the supervisor wires the next one, and we attach anew
 }
 
 void ingest_state::acknowledged(std::uint64_t of_attempt, std::uint64_t sequence, const append_reply& reply) {
@@ -148,8 +154,8 @@ void ingest_state::report(bool force) {
   self->send(supervisor, std::move(r));
 }
 
-ingest_actor::behavior_type ingest(ingest_actor::stateful_pointer<ingest_state> self, pipeline_context_ptr ctx, pipeline_actor supervisor,
-                                   stage_actor stage) {
+ingest_actor::behavior_type ingest(ingest_actor::stateful_pointer<ingest_state> self, pipeline_context_ptr ctx,
+                                   pipeline_actor supervisor, stage_actor stage) {
   set_crash_handler(self, ctx, ctx->component("ingest"));
   auto& st = self->state;
   st.ctx = std::move(ctx);
@@ -157,20 +163,22 @@ ingest_actor::behavior_type ingest(ingest_actor::stateful_pointer<ingest_state> 
   st.stage = std::move(stage);
   st.attach();
   return {
-    [self](tick_atom) { self->state.tick(); },
-    [self](wire_atom, const stage_actor& s) {
-      self->state.stage = s;
-      self->state.attach();
-    },
-    [self](drain_atom) -> caf::result<simple_reply> {
-      auto& st = self->state;
-      st.stopping = true;
-      st.drained = self->make_response_promise<simple_reply>();
-      auto answer = st.drained;
-      if (st.unacknowledged.empty()) answer.deliver(simple_reply{});
-      return answer;
-    },
-    [](const push_message&) { return push_reply{404, 0, "this pipeline's source is not pushed to", 0}; },
+      [self](tick_atom) { self->state.tick(); },
+      [self](wire_atom, const stage_actor& s) {
+        self->state.stage = s;
+        self->state.attach();
+      },
+      [self](drain_atom) -> caf::result<simple_reply> {
+        auto& st = self->state;
+        st.stopping = true;
+        st.drained = self->make_response_promise<simple_reply>();
+        auto answer = st.drained;
+        if (st.unacknowledged.empty()) answer.deliver(simple_reply{});
+        return answer;
+      },
+      [](const push_message&) {
+        return push_reply{404, 0, "this pipeline's source is not pushed to", 0};
+      },
   };
 }
 

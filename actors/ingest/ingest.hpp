@@ -27,10 +27,10 @@ struct ingest_state {
   };
   std::deque<in_flight> unacknowledged; ///< in sequence order
   std::size_t unacknowledged_bytes = 0;
-  std::uint64_t attempt = 0;  ///< counts attachments: answers of earlier ones are void
+  std::uint64_t attempt = 0; ///< counts attachments: answers of earlier ones are void
   std::uint64_t session = 0, next_sequence = 0;
   bool attached = false, ticking = false, stopping = false, ready_told = false;
-  bool resend = false;        ///< the stage refused: everything unacknowledged is sent again, in order
+  bool resend = false; ///< the stage refused: everything unacknowledged is sent again, in order
   std::chrono::steady_clock::time_point resend_at{}, reported_at{}, retry_at{};
   std::string waiting;
   ingest_report last_report;
@@ -45,7 +45,7 @@ struct ingest_state {
   void report(bool force = false);
 };
 
-ingest_actor::behavior_type ingest(ingest_actor::stateful_pointer<ingest_state> self, pipeline_context_ptr ctx, pipeline_actor supervisor,
-                                   stage_actor stage);
+ingest_actor::behavior_type ingest(ingest_actor::stateful_pointer<ingest_state> self, pipeline_context_ptr ctx,
+                                   pipeline_actor supervisor, stage_actor stage);
 
 } // namespace millrace::actors::ingest

@@ -148,38 +148,38 @@ dispatcher_actor::behavior_type dispatcher(dispatcher_actor::stateful_pointer<di
   st.supervisor = std::move(supervisor);
   self->delayed_send(self, 100ms, tick_atom::value);
   return {
-    [self](const seek_request& r) { self->state.seek(r); },
-    [self](advanced_atom) {
-      self->state.at_end = false;
-      self->state.wake();
-    },
-    [self](const work_done& w) {
-      const auto from = caf::actor_cast<caf::actor_addr>(self->current_sender());
-      self->state.done(w, from);
-    },
-    [self](const released& r) { self->state.free_below(r); },
-    [self](wire_atom, const caf::strong_actor_ptr& worker) {
-      self->state.workers.push_back({caf::actor_cast<worker_actor>(worker), 0, false});
-      self->state.assign();
-    },
-    [self](retire_atom, const caf::strong_actor_ptr& worker) {
-      auto& workers = self->state.workers;
-      for (auto it = workers.begin(); it != workers.end(); ++it) {
-        if (it->handle.address() != caf::actor_cast<caf::actor_addr>(worker)) continue;
-        it->retiring = true;
-        if (it->busy == 0) {
-          self->send_exit(it->handle, caf::exit_reason::user_shutdown);
-          workers.erase(it);
+      [self](const seek_request& r) { self->state.seek(r); },
+      [self](advanced_atom) {
+        self->state.at_end = false;
+        self->state.wake();
+      },
+      [self](const work_done& w) {
+        const auto from = caf::actor_cast<caf::actor_addr>(self->current_sender());
+        self->state.done(w, from);
+      },
+      [self](const released& r) { self->state.free_below(r); },
+      [self](wire_atom, const caf::strong_actor_ptr& worker) {
+        self->state.workers.push_back({caf::actor_cast<worker_actor>(worker), 0, false});
+        self->state.assign();
+      },
+      [self](retire_atom, const caf::strong_actor_ptr& worker) {
+        auto& workers = self->state.workers;
+        for (auto it = workers.begin(); it != workers.end(); ++it) {
+          if (it->handle.address() != caf::actor_cast<caf::actor_addr>(worker)) continue;
+          it->retiring = true;
+          if (it->busy == 0) {
+            self->send_exit(it->handle, caf::exit_reason::user_shutdown);
+            workers.erase(it);
+          }
+          return;
         }
-        return;
-      }
-    },
-    [self](lost_atom, const caf::actor_addr& worker) { self->state.lost(worker); },
-    [self](pump_atom) { self->state.pump(); },
-    [self](tick_atom) { // depth is looked at several times a second, also while nothing moves
-      self->state.report();
-      self->delayed_send(self, 100ms, tick_atom::value);
-    },
+      },
+      [self](lost_atom, const caf::actor_addr& worker) { self->state.lost(worker); },
+      [self](pump_atom) { self->state.pump(); },
+      [self](tick_atom) { // depth is looked at several times a second, also while nothing moves
+        self->state.report();
+        self->delayed_send(self, 100ms, tick_atom::value);
+      },
   };
 }
 

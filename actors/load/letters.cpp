@@ -24,7 +24,8 @@ storage::dead_letter letter_of(const storage::batch& batch, std::uint32_t change
   return out;
 }
 
-storage::dead_letter letter_of(const transform::row_set& set, const transform::failed_change& failed, const pipeline_context& ctx) {
+storage::dead_letter letter_of(const transform::row_set& set, const transform::failed_change& failed,
+                               const pipeline_context& ctx) {
   auto out = letter_of(*set.batch, failed.change, ctx);
   out.op = storage::to_string(failed.op);
   if (!failed.table.empty()) out.table = failed.table;

@@ -10,7 +10,8 @@ namespace millrace::actors::load {
 
 /// Fields every reason shares: offset, position, payload, format, node, revision, times, state.
 storage::dead_letter letter_of(const storage::batch& batch, std::uint32_t change, const pipeline_context& ctx);
-storage::dead_letter letter_of(const transform::row_set& set, const transform::failed_change& failed, const pipeline_context& ctx);
+storage::dead_letter letter_of(const transform::row_set& set, const transform::failed_change& failed,
+                               const pipeline_context& ctx);
 storage::dead_letter letter_of(const transform::row_set& set, const transform::row& row, const row_error& why, std::string step,
                                const pipeline_context& ctx);
 

@@ -69,7 +69,8 @@ bool writer_state::redrive(const storage::batch& entry, bool discard) {
       letter.state = storage::dead_letter_state::discarded;
     } else {
       if (!redriver) redriver = make_transformer(*ctx, *load);
-      auto change = storage::single_change(letter.offset, letter.arrival, letter.payload, letter.format, letter.envelope, letter.origin, letter.context);
+      auto change = storage::single_change(letter.offset, letter.arrival, letter.payload, letter.format, letter.envelope,
+                                           letter.origin, letter.context);
       auto rows = redriver->run(change, 0, 1);
       std::optional<storage::dead_letter> again;
       if (!rows->failures.empty()) {

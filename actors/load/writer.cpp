@@ -10,11 +10,12 @@ using namespace std::chrono_literals;
 using clock = std::chrono::steady_clock;
 
 namespace {
-constexpr auto linger_time = 3ms;             ///< how long an open transaction waits for more before it commits
-constexpr auto transaction_time = 150ms;      ///< and how long it may take while more comes
+constexpr auto linger_time = 3ms;        ///< how long an open transaction waits for more before it commits
+constexpr auto transaction_time = 150ms; ///< and how long it may take while more comes
 constexpr std::size_t transaction_bytes_max = load_window_bytes / 2; ///< half: the dispatcher fills the other half meanwhile
 constexpr std::size_t letters_max = 20000, letter_bytes_max = 16u << 20;
 constexpr auto backoff_min = 100ms, backoff_max = 5000ms;
+std::string delivered_key(const pipeline_context& ctx, const std::string& load) { return "delivered/" + ctx.uid + "/" + load; }
 } // namespace
 
 // ---- claiming
@@ -38,8 +39,8 @@ void writer_state::claim() {
   auto at = claimed.value();
   if (at.next > info.next)
     return fail(make_failure(errc::log_mismatch, target->name() + " has changes below offset " + std::to_string(at.next.value) +
-                                                   ", but the log ends at " + std::to_string(info.next.value) +
-                                                   ": acknowledged data was lost here; nothing is skipped or written"));
+                                                     ", but the log ends at " + std::to_string(info.next.value) +
+                                                     ": acknowledged data was lost here; nothing is skipped or written"));
   auto& letters_table = *ctx->dead_letters;
   auto storage_failed = [&](const failure& why) {
     if (!ctx->node->fatal(why, who())) self->quit(quit_reason(why));
@@ -52,6 +53,15 @@ void writer_state::claim() {
   if (move) {
     to = pending.value()->to;
     truncate = pending.value()->truncate;
+  } else if (at.created && delivered_before()) {
+    // The table or file of earlier commits is gone. What the log still has is delivered again; a gap is never passed over.
+    if (info.first.value > 0)
+      return fail(make_failure(
+          errc::log_mismatch, target->name() + " has lost what was delivered to it, and retention dropped the log below offset " +
+                                  std::to_string(info.first.value) +
+                                  ": put the destination back, or delete the pipeline to begin anew"));
+    ctx->node->log("warn", who(),
+                   target->name() + " has lost what was delivered to it: everything is delivered again from the log");
   } else if (at.next.value == 0 && info.first.value > 0 && !ctx->spec->log.retention_force) {
     // Retention keeps what a load has not committed, so this load is younger than what was dropped: it starts at what is there.
     move = true;
@@ -92,6 +102,21 @@ void writer_state::claim() {
       start_rewind();
   }
   report(true);
+}
+
+/// Whether this node remembers a commit of this load: after a restart only it can tell a lost destination from a new one.
+bool writer_state::delivered_before() const {
+  auto known = ctx->node->options.store->catalog().get(delivered_key(*ctx, load->name));
+  return known && known.value().has_value();
+}
+
+void writer_state::remember_delivery() {
+  if (remembered) return;
+  remembered = delivered_before();
+  if (remembered) return;
+  auto noted = ctx->node->options.store->catalog().commit({}, {{delivered_key(*ctx, load->name), "", 0}});
+  if (!noted && !ctx->node->fatal(noted.error(), who())) return;
+  remembered = true;
 }
 
 void writer_state::fail(const failure& why) {
@@ -144,7 +169,8 @@ void writer_state::pump() {
   const auto kind = it->second.batch->kind();
   const bool alone = (kind == storage::batch_kind::redrive || kind == storage::batch_kind::discard) &&
                      it->second.batch->control().load == load->name;
-  if (alone && position > committed.next) return commit(); // a redrive has its own transaction; its turn comes again after this one
+  if (alone && position > committed.next)
+    return commit(); // a redrive has its own transaction; its turn comes again after this one
   const auto item = it->second;
   if (!open && !begin()) return;
   if (!apply(item)) return;
@@ -189,9 +215,9 @@ bool writer_state::apply_rows(const load_item& item) {
   for (std::size_t f = 0; f <= set.failures.size(); ++f) {
     const auto stop = f < set.failures.size() ? set.failures[f].change : set.end;
     const auto end = static_cast<std::size_t>(
-      std::lower_bound(set.rows.begin() + static_cast<std::ptrdiff_t>(row), set.rows.end(), stop,
-                       [](const transform::row& r, std::uint32_t change) { return r.change < change; }) -
-      set.rows.begin());
+        std::lower_bound(set.rows.begin() + static_cast<std::ptrdiff_t>(row), set.rows.end(), stop,
+                         [](const transform::row& r, std::uint32_t change) { return r.change < change; }) -
+        set.rows.begin());
     if (end > row) {
       auto applied = target->apply(item.rows, row, end, *this);
       if (!applied) {
@@ -239,7 +265,8 @@ bool writer_state::admit(const transform::row_set& set, const transform::row& fi
     return false;
   }
   if (held.holds(first.key_hash)) passed_keys.emplace_back(first.key_hash, at);
-  if (first.before_key_hash != first.key_hash && held.holds(first.before_key_hash)) passed_keys.emplace_back(first.before_key_hash, at);
+  if (first.before_key_hash != first.key_hash && held.holds(first.before_key_hash))
+    passed_keys.emplace_back(first.before_key_hash, at);
   return true;
 }
 
@@ -275,15 +302,15 @@ void writer_state::commit() {
   if (!letters.empty()) {
     phase = phase_kind::quarantining;
     self->request(stage, caf::infinite, quarantine_request{load->name, letters})
-      .then(
-        [this, mine = generation](const append_reply& reply) {
-          if (mine != generation || phase != phase_kind::quarantining) return;
-          if (!reply.ok) return wait(reply.why.message); // retry() comes back here; the destination's transaction stays open
-          tell_alerts(letters);
-          letters.clear();
-          finish_commit();
-        },
-        [](const caf::error&) {}); // the stage died: the next one is wired, and asked again
+        .then(
+            [this, mine = generation](const append_reply& reply) {
+              if (mine != generation || phase != phase_kind::quarantining) return;
+              if (!reply.ok) return wait(reply.why.message); // retry() comes back here; the destination's transaction stays open
+              tell_alerts(letters);
+              letters.clear();
+              finish_commit();
+            },
+            [](const caf::error&) {}); // the stage died: the next one is wired, and asked again
     return;
   }
   finish_commit();
@@ -294,14 +321,16 @@ void writer_state::finish_commit() {
   std::vector<std::uint8_t> bits;
   if (!filtered.empty()) {
     bits.resize((filtered.back() - committed.next.value) / 8 + 1);
-    for (const auto at : filtered) bits[(at - committed.next.value) / 8] |= static_cast<std::uint8_t>(1u << ((at - committed.next.value) % 8));
+    for (const auto at : filtered)
+      bits[(at - committed.next.value) / 8] |= static_cast<std::uint8_t>(1u << ((at - committed.next.value) % 8));
   }
   auto check = [&](const result<void>& r) {
     if (r) return true;
     if (!ctx->node->fatal(r.error(), who())) self->quit(quit_reason(r.error()));
     return false;
   };
-  if (position > committed.next && !check(table.note_filtered(load->name, committed.next, position, committed.filtered, bits))) return;
+  if (position > committed.next && !check(table.note_filtered(load->name, committed.next, position, committed.filtered, bits)))
+    return;
   for (const auto& [hash, by] : passed_keys) {
     auto open_ones = table.open_of_key(load->name, hash);
     if (!open_ones) return static_cast<void>(check(open_ones.error()));
@@ -321,6 +350,7 @@ void writer_state::finish_commit() {
     return fail(done.error());
   }
   commit_seconds = std::chrono::duration<double>(clock::now() - started).count();
+  remember_delivery();
   if (isolating) {
     isolating = false;
     target->set_isolation(false);
@@ -388,15 +418,16 @@ void writer_state::start_rewind() {
   phase = phase_kind::rewinding;
   control_request request{storage::batch_kind::rewind, load->name, {}, rewinding.to, rewinding.truncate};
   self->request(stage, caf::infinite, std::move(request))
-    .then(
-      [this](const append_reply& reply) {
-        if (!reply.ok && rewind_promise.pending()) rewind_promise.deliver(simple_reply{false, reply.why, 0});
-        claim(); // carries out what is pending
-      },
-      [this](const caf::error&) {
-        if (rewind_promise.pending()) rewind_promise.deliver(simple_reply{false, make_failure(errc::unavailable, "the stage was restarted"), 0});
-        claim();
-      });
+      .then(
+          [this](const append_reply& reply) {
+            if (!reply.ok && rewind_promise.pending()) rewind_promise.deliver(simple_reply{false, reply.why, 0});
+            claim(); // carries out what is pending
+          },
+          [this](const caf::error&) {
+            if (rewind_promise.pending())
+              rewind_promise.deliver(simple_reply{false, make_failure(errc::unavailable, "the stage was restarted"), 0});
+            claim();
+          });
 }
 
 void writer_state::report(bool force) {
@@ -429,57 +460,60 @@ writer_actor::behavior_type writer(writer_actor::stateful_pointer<writer_state> 
   else
     st.target = std::move(made).value();
   return {
-    [self](load_item& item) {
-      auto& st = self->state;
-      // A repeat comes from a worker that died after it sent its result; an older generation's is void.
-      if (item.generation != st.generation || item.sequence < st.next_sequence) return;
-      const auto count = item.batch->count();
-      if (st.arrived.emplace(item.sequence, std::move(item)).second) st.arrived_changes += count;
-      st.wake();
-    },
-    [self](commit_atom, std::uint64_t timer) {
-      auto& st = self->state;
-      if (timer != st.generation) return;
-      st.lingering = false;
-      if (st.phase == writer_state::phase_kind::running && st.position > st.committed.next && !st.arrived.contains(st.next_sequence)) st.commit();
-    },
-    [self](retry_atom, std::uint64_t timer) { self->state.retry(timer); },
-    [self](wire_atom, const dispatcher_actor& d) {
-      self->state.dispatcher = d;
-      if (self->state.phase != writer_state::phase_kind::drained) self->state.claim();
-    },
-    [self](wire_atom, const caf::strong_actor_ptr& s) {
-      self->state.stage = caf::actor_cast<stage_actor>(s);
-      if (self->state.phase == writer_state::phase_kind::quarantining) self->state.commit();
-    },
-    [self](const rewind_request& request) -> caf::result<simple_reply> {
-      auto& st = self->state;
-      using phase_kind = writer_state::phase_kind;
-      if (st.rewind_promise.pending() || st.phase == phase_kind::drained || st.phase == phase_kind::unclaimed) {
-        const std::string why = st.rewind_promise.pending() ? "another rewind is under way" : "the destination cannot be written now: " + st.waiting;
-        return simple_reply{false, make_failure(errc::unavailable, why), 0};
-      }
-      st.rewinding = request;
-      st.rewind_promise = self->make_response_promise<simple_reply>();
-      auto promise = st.rewind_promise;
-      if (st.phase == phase_kind::running) st.start_rewind();
-      return promise;
-    },
-    [self](drain_atom) -> caf::result<simple_reply> {
-      auto& st = self->state;
-      using phase_kind = writer_state::phase_kind;
-      st.drain_promise = self->make_response_promise<simple_reply>();
-      auto promise = st.drain_promise;
-      if (st.phase == phase_kind::running && st.open && st.position > st.committed.next) {
-        st.commit();
-      } else if (st.phase != phase_kind::quarantining) {
-        st.target->rollback();
-        st.phase = phase_kind::drained;
-        promise.deliver(simple_reply{});
-      }
-      return promise;
-    },
-    [self](pump_atom) { self->state.pump(); },
+      [self](load_item& item) {
+        auto& st = self->state;
+        // A repeat comes from a worker that died after it sent its result; an older generation's is void.
+        if (item.generation != st.generation || item.sequence < st.next_sequence) return;
+        const auto count = item.batch->count();
+        if (st.arrived.emplace(item.sequence, std::move(item)).second) st.arrived_changes += count;
+        st.wake();
+      },
+      [self](commit_atom, std::uint64_t timer) {
+        auto& st = self->state;
+        if (timer != st.generation) return;
+        st.lingering = false;
+        if (st.phase == writer_state::phase_kind::running && st.position > st.committed.next &&
+            !st.arrived.contains(st.next_sequence))
+          st.commit();
+      },
+      [self](retry_atom, std::uint64_t timer) { self->state.retry(timer); },
+      [self](wire_atom, const dispatcher_actor& d) {
+        self->state.dispatcher = d;
+        if (self->state.phase != writer_state::phase_kind::drained) self->state.claim();
+      },
+      [self](wire_atom, const caf::strong_actor_ptr& s) {
+        self->state.stage = caf::actor_cast<stage_actor>(s);
+        if (self->state.phase == writer_state::phase_kind::quarantining) self->state.commit();
+      },
+      [self](const rewind_request& request) -> caf::result<simple_reply> {
+        auto& st = self->state;
+        using phase_kind = writer_state::phase_kind;
+        if (st.rewind_promise.pending() || st.phase == phase_kind::drained || st.phase == phase_kind::unclaimed) {
+          const std::string why = st.rewind_promise.pending() ? "another rewind is under way"
+                                                              : "the destination cannot be written now: " + st.waiting;
+          return simple_reply{false, make_failure(errc::unavailable, why), 0};
+        }
+        st.rewinding = request;
+        st.rewind_promise = self->make_response_promise<simple_reply>();
+        auto promise = st.rewind_promise;
+        if (st.phase == phase_kind::running) st.start_rewind();
+        return promise;
+      },
+      [self](drain_atom) -> caf::result<simple_reply> {
+        auto& st = self->state;
+        using phase_kind = writer_state::phase_kind;
+        st.drain_promise = self->make_response_promise<simple_reply>();
+        auto promise = st.drain_promise;
+        if (st.phase == phase_kind::running && st.open && st.position > st.committed.next) {
+          st.commit();
+        } else if (st.phase != phase_kind::quarantining) {
+          st.target->rollback();
+          st.phase = phase_kind::drained;
+          promise.deliver(simple_reply{});
+        }
+        return promise;
+      },
+      [self](pump_atom) { self->state.pump(); },
   };
 }
 

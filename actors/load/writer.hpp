@@ -41,7 +41,8 @@ struct writer_state : row_gate {
   progress committed;
   std::uint64_t dead_below = 0; ///< open and discarded letters below committed.next
   storage::timestamp applied_time;
-  std::map<std::uint64_t, std::pair<std::uint64_t, std::uint64_t>> decided; ///< offsets >= the claim that quarantine entries name: key hashes
+  std::map<std::uint64_t, std::pair<std::uint64_t, std::uint64_t>>
+      decided; ///< offsets >= the claim that quarantine entries name: key hashes
 
   // The open transaction.
   bool open = false;
@@ -54,7 +55,8 @@ struct writer_state : row_gate {
   std::vector<std::uint64_t> filtered; ///< offsets, rising
   std::vector<storage::dead_letter> letters;
   std::size_t letter_bytes = 0;
-  std::vector<std::pair<std::uint64_t, std::uint64_t>> passed_keys; ///< on_error continue: (key hash, offset) delivered while watched
+  std::vector<std::pair<std::uint64_t, std::uint64_t>>
+      passed_keys;       ///< on_error continue: (key hash, offset) delivered while watched
   bool prepared = false; ///< the transaction passes a redrive or discard entry
   std::uint64_t redriven_filtered = 0;
   std::int64_t redriven_dead = 0;
@@ -67,7 +69,7 @@ struct writer_state : row_gate {
   rewind_request rewinding;
   std::chrono::steady_clock::time_point reported_at{};
   double commit_seconds = 0;
-  bool pumping = false, lingering = false;
+  bool pumping = false, lingering = false, remembered = false;
 
   void claim();
   void pump();
@@ -88,6 +90,8 @@ struct writer_state : row_gate {
   void finish_commit();
   void fail(const failure& why);
   void wait(const std::string& why);
+  bool delivered_before() const;
+  void remember_delivery();
   void reset_transaction();
   void quarantine(storage::dead_letter letter);
   void tell_alerts(const std::vector<storage::dead_letter>& fresh);

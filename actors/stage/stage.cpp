@@ -118,10 +118,18 @@ append_reply stage_state::control(const control_request& request) {
   flush();
   append_reply reply;
   switch (request.kind) {
-  case storage::batch_kind::redrive: reply = answer(log->append_redrive(request.load, request.offsets, request.flag)); break;
-  case storage::batch_kind::discard: reply = answer(log->append_discard(request.load, request.offsets)); break;
-  case storage::batch_kind::rewind: reply = answer(log->append_rewind(request.load, request.to, request.flag)); break;
-  default: reply.why = make_failure(errc::invalid, "no such control entry"); return reply;
+  case storage::batch_kind::redrive:
+    reply = answer(log->append_redrive(request.load, request.offsets, request.flag));
+    break;
+  case storage::batch_kind::discard:
+    reply = answer(log->append_discard(request.load, request.offsets));
+    break;
+  case storage::batch_kind::rewind:
+    reply = answer(log->append_rewind(request.load, request.to, request.flag));
+    break;
+  default:
+    reply.why = make_failure(errc::invalid, "no such control entry");
+    return reply;
   }
   if (reply.ok) advanced();
   return reply;
@@ -152,7 +160,8 @@ void stage_state::advanced() {
 void stage_state::set_blocked(std::string why) {
   if (why.empty() == blocked.empty()) return;
   blocked = std::move(why);
-  ctx->node->log(blocked.empty() ? "info" : "warn", ctx->component("stage"), blocked.empty() ? "appends go on" : "appends wait: " + blocked);
+  ctx->node->log(blocked.empty() ? "info" : "warn", ctx->component("stage"),
+                 blocked.empty() ? "appends go on" : "appends wait: " + blocked);
   stage_report report;
   report.opened = log != nullptr;
   report.log = log;
@@ -161,7 +170,8 @@ void stage_state::set_blocked(std::string why) {
   self->send(supervisor, report);
 }
 
-stage_actor::behavior_type stage(stage_actor::stateful_pointer<stage_state> self, pipeline_context_ptr ctx, pipeline_actor supervisor) {
+stage_actor::behavior_type stage(stage_actor::stateful_pointer<stage_state> self, pipeline_context_ptr ctx,
+                                 pipeline_actor supervisor) {
   set_crash_handler(self, ctx, ctx->component("stage"));
   self->state.ctx = std::move(ctx);
   self->state.supervisor = std::move(supervisor);
@@ -170,25 +180,25 @@ stage_actor::behavior_type stage(stage_actor::stateful_pointer<stage_state> self
   });
   self->state.open();
   return {
-    [self](attach_atom) { return self->state.attach(); },
-    [self](append_request& request) { return self->state.append(request); },
-    [self](const quarantine_request& request) { return self->state.quarantine(request); },
-    [self](const control_request& request) { return self->state.control(request); },
-    [self](flush_atom) {
-      if (self->state.log)
-        self->state.flush();
-      else
-        self->state.open();
-    },
-    [self](subscribe_atom, const dispatcher_actor& d) {
-      auto& all = self->state.dispatchers;
-      if (std::find(all.begin(), all.end(), d) == all.end()) {
-        all.push_back(d);
-        self->monitor(d);
-      }
-      self->send(d, advanced_atom::value);
-    },
-    [self](const trim_request& request) { self->state.trim(request.floor); },
+      [self](attach_atom) { return self->state.attach(); },
+      [self](append_request& request) { return self->state.append(request); },
+      [self](const quarantine_request& request) { return self->state.quarantine(request); },
+      [self](const control_request& request) { return self->state.control(request); },
+      [self](flush_atom) {
+        if (self->state.log)
+          self->state.flush();
+        else
+          self->state.open();
+      },
+      [self](subscribe_atom, const dispatcher_actor& d) {
+        auto& all = self->state.dispatchers;
+        if (std::find(all.begin(), all.end(), d) == all.end()) {
+          all.push_back(d);
+          self->monitor(d);
+        }
+        self->send(d, advanced_atom::value);
+      },
+      [self](const trim_request& request) { self->state.trim(request.floor); },
   };
 }
 

@@ -40,6 +40,7 @@ private:
   void set_blocked(std::string why);
 };
 
-stage_actor::behavior_type stage(stage_actor::stateful_pointer<stage_state> self, pipeline_context_ptr ctx, pipeline_actor supervisor);
+stage_actor::behavior_type stage(stage_actor::stateful_pointer<stage_state> self, pipeline_context_ptr ctx,
+                                 pipeline_actor supervisor);
 
 } // namespace millrace::actors::stage

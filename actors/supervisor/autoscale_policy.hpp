@@ -10,8 +10,8 @@ namespace millrace::actors::supervisor {
 
 struct autoscale_bounds {
   std::uint32_t min = 1, max = 1;
-  std::uint64_t target_depth = 10000;     ///< changes that wait, a worker
-  std::chrono::milliseconds calm{5000};   ///< how long fewer must have been enough before one is retired
+  std::uint64_t target_depth = 10000;   ///< changes that wait, a worker
+  std::chrono::milliseconds calm{5000}; ///< how long fewer must have been enough before one is retired
 };
 
 struct autoscale_decision {
@@ -33,17 +33,19 @@ public:
   }
 
   const autoscale_decision& look(time_point now, std::uint64_t depth) {
-    const auto wanted = std::clamp<std::uint64_t>((depth + bounds_.target_depth - 1) / bounds_.target_depth, bounds_.min, bounds_.max);
+    const auto wanted =
+        std::clamp<std::uint64_t>((depth + bounds_.target_depth - 1) / bounds_.target_depth, bounds_.min, bounds_.max);
     if (wanted > decision_.workers) {
       decision_.why = "depth " + std::to_string(depth) + " passed " + std::to_string(decision_.workers) + " x " +
-                      std::to_string(bounds_.target_depth) + ": up from " + std::to_string(decision_.workers) + " to " + std::to_string(wanted);
+                      std::to_string(bounds_.target_depth) + ": up from " + std::to_string(decision_.workers) + " to " +
+                      std::to_string(wanted);
       decision_.workers = static_cast<std::uint32_t>(wanted);
       calm_since_ = now;
     } else if (wanted == decision_.workers) {
       calm_since_ = now;
     } else if (now - calm_since_ >= bounds_.calm) {
-      decision_.why = "depth " + std::to_string(depth) + " calm for " + std::to_string(bounds_.calm.count() / 1000) + " s: down from " +
-                      std::to_string(decision_.workers) + " to " + std::to_string(decision_.workers - 1);
+      decision_.why = "depth " + std::to_string(depth) + " calm for " + std::to_string(bounds_.calm.count() / 1000) +
+                      " s: down from " + std::to_string(decision_.workers) + " to " + std::to_string(decision_.workers - 1);
       --decision_.workers;
       calm_since_ = now;
     }

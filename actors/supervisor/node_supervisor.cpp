@@ -54,6 +54,10 @@ void node_state::start() {
     if (!parsed) {
       e.broken = parsed.error().message;
       ctx->log("error", "node", "pipeline " + name + " cannot start: " + e.broken);
+      push_router::target route;
+      route.pushed = true;
+      route.waiting = "the pipeline cannot start: " + e.broken;
+      router->set(name, std::move(route));
       continue;
     }
     e.spec = parsed.value();
@@ -70,7 +74,9 @@ void node_state::sweep() {
   for (const auto& p : parts.value()) {
     const auto rest = p.key.substr(5);
     const auto uid = rest.substr(0, rest.rfind('/'));
-    if (std::none_of(pipelines.begin(), pipelines.end(), [&](const auto& kv) { return kv.second.uid == uid || kv.second.uid.empty(); })) orphans.insert(uid);
+    if (std::none_of(pipelines.begin(), pipelines.end(),
+                     [&](const auto& kv) { return kv.second.uid == uid || kv.second.uid.empty(); }))
+      orphans.insert(uid);
   }
   for (const auto& uid : orphans) {
     ctx->log("info", "node", "dropping the log of deleted pipeline " + uid);
@@ -92,6 +98,12 @@ std::vector<storage::log_id> node_state::retired(const std::string& name) const 
 }
 
 void node_state::spawn(entry& e) {
+  // Known from now on: a client that pushes while it starts is told to come back, not that there is no such pipeline.
+  push_router::target route;
+  route.pushed = e.spec->source.type == "http";
+  route.token = e.spec->source.token;
+  route.waiting = "the pipeline is starting";
+  router->set(e.spec->name, std::move(route));
   auto pipeline_ctx = std::make_shared<pipeline_context>();
   pipeline_ctx->node = ctx;
   pipeline_ctx->spec = e.spec;
@@ -104,7 +116,8 @@ void node_state::spawn(entry& e) {
 admin_reply node_state::store(const std::string& name, entry& e) {
   auto& catalog = ctx->options.store->catalog();
   const auto key = pipeline_prefix + name;
-  auto done = catalog.commit({{key, e.mod_revision}}, {{key, encode_record({name, e.uid, e.text, e.file, e.base_dir, e.revision, e.paused}), 0}});
+  auto done = catalog.commit({{key, e.mod_revision}},
+                             {{key, encode_record({name, e.uid, e.text, e.file, e.base_dir, e.revision, e.paused}), 0}});
   if (!done) {
     ctx->fatal(done.error(), "node");
     return refused("unavailable", done.error().message);
@@ -132,8 +145,10 @@ admin_reply node_state::apply(const admin_call& c) {
       x.what = "updated";
       if (x.next.spec) {
         if (x.next.spec->source.type != spec->source.type)
-          return refused("refused", "pipeline " + spec->name + ": its log holds changes of a '" + x.next.spec->source.type + "' source; delete the pipeline to begin anew with '" + spec->source.type + "'");
-        if (x.next.spec->log.partitions != spec->log.partitions) return refused("refused", "pipeline " + spec->name + ": the number of partitions cannot change");
+          return refused("refused", "pipeline " + spec->name + ": its log holds changes of a '" + x.next.spec->source.type +
+                                        "' source; delete the pipeline to begin anew with '" + spec->source.type + "'");
+        if (x.next.spec->log.partitions != spec->log.partitions)
+          return refused("refused", "pipeline " + spec->name + ": the number of partitions cannot change");
       }
       if (x.next.text == spec->text && x.next.base_dir == spec->base_dir && x.next.spec) x.what = "unchanged";
       if (x.what == "updated") ++x.next.revision;
@@ -148,7 +163,10 @@ admin_reply node_state::apply(const admin_call& c) {
     if (x.what != "unchanged") {
       const auto key = pipeline_prefix + spec->name;
       guards.push_back({key, x.next.mod_revision});
-      writes.push_back({key, encode_record({spec->name, x.next.uid, x.next.text, x.next.file, x.next.base_dir, x.next.revision, x.next.paused}), 0});
+      writes.push_back(
+          {key,
+           encode_record({spec->name, x.next.uid, x.next.text, x.next.file, x.next.base_dir, x.next.revision, x.next.paused}),
+           0});
     }
     changes.push_back(std::move(x));
   }
@@ -193,6 +211,8 @@ caf::result<admin_reply> node_state::remove(const std::string& name) {
     std::vector<storage::catalog_write> writes{{pipeline_prefix + name, std::nullopt, 0}};
     // The destination keeps rows and progress of this log: its id says later that they belong to nobody.
     if (!log.empty()) writes.push_back({retired_prefix(name) + log, "", 0});
+    if (auto delivered = catalog.list("delivered/" + e.uid + "/"))
+      for (const auto& d : delivered.value()) writes.push_back({d.key, std::nullopt, 0});
     auto done = catalog.commit({{pipeline_prefix + name, e.mod_revision}}, writes);
     if (!done) {
       ctx->fatal(done.error(), "node");
@@ -202,7 +222,8 @@ caf::result<admin_reply> node_state::remove(const std::string& name) {
     }
     const auto uid = e.uid;
     pipelines.erase(name);
-    if (auto dropped = ctx->options.store->drop_pipeline(uid); !dropped) ctx->log("warn", "node", dropped.error().message); // the next start sweeps
+    if (auto dropped = ctx->options.store->drop_pipeline(uid); !dropped)
+      ctx->log("warn", "node", dropped.error().message); // the next start sweeps
     ctx->log("info", "node", "pipeline " + name + " deleted");
     promise.deliver(document({{"pipeline", name}, {"deleted", true}}));
   };
@@ -212,7 +233,7 @@ caf::result<admin_reply> node_state::remove(const std::string& name) {
   }
   auto actor = std::exchange(e.actor, nullptr);
   self->request(actor, caf::infinite, drain_atom::value)
-    .then([finish](const simple_reply&) mutable { finish(); }, [finish](const caf::error&) mutable { finish(); });
+      .then([finish](const simple_reply&) mutable { finish(); }, [finish](const caf::error&) mutable { finish(); });
   return promise;
 }
 
@@ -220,8 +241,10 @@ caf::result<admin_reply> node_state::forward(const admin_call& c, entry& e) {
   if (!e.actor) return refused("unavailable", e.broken.empty() ? "the pipeline is stopping" : e.broken);
   auto promise = self->make_response_promise<admin_reply>();
   self->request(e.actor, caf::infinite, c)
-    .then([promise](const admin_reply& r) mutable { promise.deliver(r); },
-          [this, promise](const caf::error& err) mutable { promise.deliver(refused("unavailable", "the pipeline's supervisor ended: " + describe(err, self->system()))); });
+      .then([promise](const admin_reply& r) mutable { promise.deliver(r); },
+            [this, promise](const caf::error& err) mutable {
+              promise.deliver(refused("unavailable", "the pipeline's supervisor ended: " + describe(err, self->system())));
+            });
   return promise;
 }
 
@@ -247,7 +270,16 @@ caf::result<admin_reply> node_state::collect(const admin_call& c) {
     }
     if (what == method::actors) {
       json out = json::array();
-      out.push_back({{"id", "node"}, {"role", "node"}, {"pipeline", ""}, {"load", ""}, {"state", "running"}, {"node", ctx->options.name}, {"mailbox_depth", self->mailbox().size()}, {"restarts", 0}, {"last_error", ""}, {"note", ""}});
+      out.push_back({{"id", "node"},
+                     {"role", "node"},
+                     {"pipeline", ""},
+                     {"load", ""},
+                     {"state", "running"},
+                     {"node", ctx->options.name},
+                     {"mailbox_depth", self->mailbox().size()},
+                     {"restarts", 0},
+                     {"last_error", ""},
+                     {"note", ""}});
       for (auto& x : all->list) out.push_back(std::move(x));
       promise.deliver(document(out));
       return;
@@ -255,7 +287,8 @@ caf::result<admin_reply> node_state::collect(const admin_call& c) {
     if (what == method::metrics) {
       const auto space = ctx->options.store->space();
       auto add = [&](const char* name, const char* help, json value) {
-        all->list.push_back({{"name", name}, {"type", "gauge"}, {"help", help}, {"labels", json::object()}, {"value", std::move(value)}});
+        all->list.push_back(
+            {{"name", name}, {"type", "gauge"}, {"help", help}, {"labels", json::object()}, {"value", std::move(value)}});
       };
       add("millrace_disk_free_bytes", "Free bytes on the log's file system.", space.free_bytes);
       add("millrace_disk_reserve_bytes", "Appends wait below this many free bytes.", space.reserve_bytes);
@@ -266,19 +299,20 @@ caf::result<admin_reply> node_state::collect(const admin_call& c) {
     if (!e.actor) continue;
     ++all->waiting;
     self->request(e.actor, 10s, c)
-      .then(
-        [all, arrived](const admin_reply& r) mutable {
-          auto doc = json::parse(r.document, nullptr, false);
-          if (doc.is_array())
-            for (auto& x : doc) all->list.push_back(std::move(x));
-          else if (doc.is_object())
-            all->list.push_back(std::move(doc));
-          arrived();
-        },
-        [all, arrived, name = name, what = c.what](const caf::error&) mutable {
-          if (what == admin_call::method::ready) all->list.push_back({{"ready", false}, {"reasons", {name + " does not answer"}}});
-          arrived();
-        });
+        .then(
+            [all, arrived](const admin_reply& r) mutable {
+              auto doc = json::parse(r.document, nullptr, false);
+              if (doc.is_array())
+                for (auto& x : doc) all->list.push_back(std::move(x));
+              else if (doc.is_object())
+                all->list.push_back(std::move(doc));
+              arrived();
+            },
+            [all, arrived, name = name, what = c.what](const caf::error&) mutable {
+              if (what == admin_call::method::ready)
+                all->list.push_back({{"ready", false}, {"reasons", {name + " does not answer"}}});
+              arrived();
+            });
   }
   arrived();
   return promise;
@@ -288,28 +322,37 @@ caf::result<admin_reply> node_state::call(const admin_call& c) {
   using method = admin_call::method;
   if (draining > 0) return refused("unavailable", "the node is stopping");
   switch (c.what) {
-  case method::apply: return apply(c);
+  case method::apply:
+    return apply(c);
   case method::list: {
     auto all = c;
     all.what = method::status;
     auto promise = self->make_response_promise<admin_reply>();
     // Asked through collect(), then cut down to what a list shows.
-    self->request(node_actor{self}, caf::infinite, [&] { all.pipeline.clear(); return all; }())
-      .then(
-        [this, promise](const admin_reply& r) mutable {
-          json out = json::array();
-          auto docs = json::parse(r.document, nullptr, false);
-          for (const auto& [name, e] : pipelines) {
-            json row{{"pipeline", name}, {"state", e.broken.empty() ? "starting" : "failed"}, {"reason", e.broken}, {"revision", e.revision}};
-            if (docs.is_array())
-              for (const auto& d : docs)
-                if (d["pipeline"] == name)
-                  row = {{"pipeline", name}, {"state", d["state"]}, {"reason", d["reason"]}, {"revision", d["revision"]}, {"ingested", d["ingested"]}, {"loads", d["loads"].size()}};
-            out.push_back(std::move(row));
-          }
-          promise.deliver(document(out));
-        },
-        [promise](const caf::error&) mutable { promise.deliver(refused("internal", "no answer")); });
+    self->request(node_actor{self}, caf::infinite,
+                  [&] {
+                    all.pipeline.clear();
+                    return all;
+                  }())
+        .then(
+            [this, promise](const admin_reply& r) mutable {
+              json out = json::array();
+              auto docs = json::parse(r.document, nullptr, false);
+              for (const auto& [name, e] : pipelines) {
+                json row{{"pipeline", name},
+                         {"state", e.broken.empty() ? "starting" : "failed"},
+                         {"reason", e.broken},
+                         {"revision", e.revision}};
+                if (docs.is_array())
+                  for (const auto& d : docs)
+                    if (d["pipeline"] == name)
+                      row = {{"pipeline", name},          {"state", d["state"]},       {"reason", d["reason"]},
+                             {"revision", d["revision"]}, {"ingested", d["ingested"]}, {"loads", d["loads"].size()}};
+                out.push_back(std::move(row));
+              }
+              promise.deliver(document(out));
+            },
+            [promise](const caf::error&) mutable { promise.deliver(refused("internal", "no answer")); });
     return promise;
   }
   case method::cluster: {
@@ -318,14 +361,21 @@ caf::result<admin_reply> node_state::call(const admin_call& c) {
       auto log = e.uid.empty() ? nullptr : ctx->options.store->opened(e.uid, 0);
       if (!log) continue;
       const auto info = log->info();
-      partitions.push_back({{"pipeline", name}, {"partition", 0}, {"leader", ctx->options.name}, {"epoch", info.epoch.value}, {"replicas", {ctx->options.name}},
-                            {"in_sync", {ctx->options.name}}, {"high_watermark", info.high_watermark.value}, {"lag", json::object()}});
+      partitions.push_back({{"pipeline", name},
+                            {"partition", 0},
+                            {"leader", ctx->options.name},
+                            {"epoch", info.epoch.value},
+                            {"replicas", {ctx->options.name}},
+                            {"in_sync", {ctx->options.name}},
+                            {"high_watermark", info.high_watermark.value},
+                            {"lag", json::object()}});
     }
     json node{{"node", ctx->options.name}, {"alive", true}, {"link", ""}, {"labels", json::object()}, {"lease_seconds", nullptr}};
     return document({{"nodes", json::array({node})}, {"controller", ctx->options.name}, {"partitions", partitions}});
   }
   case method::metrics:
-  case method::ready: return collect(c);
+  case method::ready:
+    return collect(c);
   case method::status:
     if (c.pipeline.empty()) return collect(c);
     break;
@@ -338,14 +388,18 @@ caf::result<admin_reply> node_state::call(const admin_call& c) {
     if (it == pipelines.end()) return refused("not_found", "no actor '" + c.name + "'; `millrace actors` lists them");
     return forward(c, it->second);
   }
-  default: break;
+  default:
+    break;
   }
   const auto it = pipelines.find(c.pipeline);
   if (it == pipelines.end()) return refused("not_found", "no pipeline '" + c.pipeline + "'");
   auto& e = it->second;
   switch (c.what) {
-  case method::show: return document({{"pipeline", c.pipeline}, {"revision", e.revision}, {"paused", e.paused}, {"file", e.file}, {"spec", e.text}});
-  case method::remove: return remove(c.pipeline);
+  case method::show:
+    return document(
+        {{"pipeline", c.pipeline}, {"revision", e.revision}, {"paused", e.paused}, {"file", e.file}, {"spec", e.text}});
+  case method::remove:
+    return remove(c.pipeline);
   case method::pause:
   case method::resume: {
     const bool pause = c.what == method::pause;
@@ -368,14 +422,22 @@ caf::result<admin_reply> node_state::call(const admin_call& c) {
   }
   case method::status:
     if (!e.actor && !e.broken.empty())
-      return document({{"pipeline", c.pipeline}, {"state", "failed"}, {"reason", e.broken}, {"revision", e.revision}, {"ingested", 0},
-                       {"source", {{"position", ""}, {"lag_bytes", 0}, {"caught_up", false}}}, {"log", json::array()}, {"loads", json::array()}});
+      return document({{"pipeline", c.pipeline},
+                       {"state", "failed"},
+                       {"reason", e.broken},
+                       {"revision", e.revision},
+                       {"ingested", 0},
+                       {"source", {{"position", ""}, {"lag_bytes", 0}, {"caught_up", false}}},
+                       {"log", json::array()},
+                       {"loads", json::array()}});
     return forward(c, e);
-  default: return forward(c, e);
+  default:
+    return forward(c, e);
   }
 }
 
-node_actor::behavior_type node_supervisor(node_actor::stateful_pointer<node_state> self, context_ptr ctx, std::shared_ptr<push_router> router) {
+node_actor::behavior_type node_supervisor(node_actor::stateful_pointer<node_state> self, context_ptr ctx,
+                                          std::shared_ptr<push_router> router) {
   auto& st = self->state;
   st.ctx = std::move(ctx);
   st.router = std::move(router);
@@ -386,35 +448,39 @@ node_actor::behavior_type node_supervisor(node_actor::stateful_pointer<node_stat
       // A pipeline supervisor holds no state that is not in the log, the catalog or a destination: start it anew. Its children
       // end with it, and a newer claim fences what may still run.
       if (st.draining > 0) return;
-      st.ctx->log("error", "node", "the supervisor of " + name + " ended (" + describe(down.reason, self->system()) + "), starts again");
+      st.ctx->log("error", "node",
+                  "the supervisor of " + name + " ended (" + describe(down.reason, self->system()) + "), starts again");
       e.actor = nullptr;
       if (!e.removing && e.spec && st.draining == 0) st.spawn(e);
     }
   });
   st.start();
   return {
-    [self](const admin_call& c) { return self->state.call(c); },
-    [](const push_message&) { return push_reply{503, 0, "pushes go to the pipeline's ingest", 1}; },
-    [self](drain_atom) -> caf::result<simple_reply> {
-      auto& st = self->state;
-      st.drained = self->make_response_promise<simple_reply>();
-      auto promise = st.drained;
-      st.draining = 1;
-      auto one = [self] {
-        if (--self->state.draining > 0) return;
-        self->state.draining = 1; // stays: no calls any more
-        if (self->state.drained.pending()) self->state.drained.deliver(simple_reply{});
-        self->quit();
-      };
-      for (auto& [name, e] : st.pipelines) {
-        if (!e.actor) continue;
-        ++st.draining;
-        self->request(e.actor, caf::infinite, drain_atom::value).then([one](const simple_reply&) { one(); }, [one](const caf::error&) { one(); });
-      }
-      one();
-      return promise;
-    },
-    [](tick_atom) {},
+      [self](const admin_call& c) { return self->state.call(c); },
+      [](const push_message&) {
+        return push_reply{503, 0, "pushes go to the pipeline's ingest", 1};
+      },
+      [self](drain_atom) -> caf::result<simple_reply> {
+        auto& st = self->state;
+        st.drained = self->make_response_promise<simple_reply>();
+        auto promise = st.drained;
+        st.draining = 1;
+        auto one = [self] {
+          if (--self->state.draining > 0) return;
+          self->state.draining = 1; // stays: no calls any more
+          if (self->state.drained.pending()) self->state.drained.deliver(simple_reply{});
+          self->quit();
+        };
+        for (auto& [name, e] : st.pipelines) {
+          if (!e.actor) continue;
+          ++st.draining;
+          self->request(e.actor, caf::infinite, drain_atom::value)
+              .then([one](const simple_reply&) { one(); }, [one](const caf::error&) { one(); });
+        }
+        one();
+        return promise;
+      },
+      [](tick_atom) {},
   };
 }
 

@@ -16,8 +16,8 @@ struct node_state {
     std::string uid, text, file, base_dir;
     std::uint64_t revision = 1, mod_revision = 0;
     bool paused = false, removing = false;
-    pipeline_spec_ptr spec;  ///< null: the stored spec no longer parses
-    std::string broken;      ///< why
+    pipeline_spec_ptr spec; ///< null: the stored spec no longer parses
+    std::string broken;     ///< why
     pipeline_actor actor;
   };
 
@@ -40,6 +40,7 @@ struct node_state {
   std::vector<storage::log_id> retired(const std::string& name) const;
 };
 
-node_actor::behavior_type node_supervisor(node_actor::stateful_pointer<node_state> self, context_ptr ctx, std::shared_ptr<push_router> router);
+node_actor::behavior_type node_supervisor(node_actor::stateful_pointer<node_state> self, context_ptr ctx,
+                                          std::shared_ptr<push_router> router);
 
 } // namespace millrace::actors::supervisor

@@ -43,47 +43,65 @@ result<storage::offset> resolve_offset(const std::string& text, const storage::p
   const auto* end = text.data() + text.size();
   if (const auto [p, ec] = std::from_chars(text.data(), end, value); ec == std::errc{} && p == end) return storage::offset{value};
   if (const auto t = dead_letter::time_from(text)) return log.seek_time(*t);
-  return make_failure(errc::invalid, "'" + text + "' is no position: expected an offset, a time like 2026-01-31T12:00:00Z, start or end");
+  return make_failure(errc::invalid,
+                      "'" + text + "' is no position: expected an offset, a time like 2026-01-31T12:00:00Z, start or end");
 }
 
 caf::result<admin_reply> pipeline_state::call(const admin_call& c) {
   using method = admin_call::method;
   switch (c.what) {
-  case method::status: return document(status());
-  case method::actors: return document(actor_list());
-  case method::metrics: return document(metrics());
-  case method::ready: return document(readiness());
-  case method::pause: return pause_or_resume(true);
-  case method::resume: return pause_or_resume(false);
-  case method::kill_actor: return kill(c.name);
-  default: break;
+  case method::status:
+    return document(status());
+  case method::actors:
+    return document(actor_list());
+  case method::metrics:
+    return document(metrics());
+  case method::ready:
+    return document(readiness());
+  case method::pause:
+    return pause_or_resume(true);
+  case method::resume:
+    return pause_or_resume(false);
+  case method::kill_actor:
+    return kill(c.name);
+  default:
+    break;
   }
-  if (!ctx->log) return refused("unavailable", "the log of " + ctx->spec->name + " is not open" + (stage_failed.empty() ? std::string{} : ": " + stage_failed));
+  if (!ctx->log)
+    return refused("unavailable", "the log of " + ctx->spec->name + " is not open" +
+                                      (stage_failed.empty() ? std::string{} : ": " + stage_failed));
   switch (c.what) {
-  case method::log_info: return document(log_info());
-  case method::rewind: return rewind(c);
-  case method::redrive: return redrive(c, false);
-  case method::discard: return redrive(c, true);
+  case method::log_info:
+    return document(log_info());
+  case method::rewind:
+    return rewind(c);
+  case method::redrive:
+    return redrive(c, false);
+  case method::discard:
+    return redrive(c, true);
   case method::log_read:
   case method::dead_letters: {
     auto promise = self->make_response_promise<admin_reply>();
-    auto reader = self->spawn<caf::detached>([c, shared = std::make_shared<const pipeline_context>(*ctx)](caf::event_based_actor* me) -> caf::behavior {
-      return {[me, c, shared](tick_atom) {
-        me->quit();
-        return long_read(c, *shared);
-      }};
-    });
+    auto reader = self->spawn<caf::detached>(
+        [c, shared = std::make_shared<const pipeline_context>(*ctx)](caf::event_based_actor* me) -> caf::behavior {
+          return {[me, c, shared](tick_atom) {
+            me->quit();
+            return long_read(c, *shared);
+          }};
+        });
     self->request(reader, caf::infinite, tick_atom::value)
-      .then([promise](const admin_reply& r) mutable { promise.deliver(r); },
-            [promise](const caf::error&) mutable { promise.deliver(refused("internal", "the read was ended")); });
+        .then([promise](const admin_reply& r) mutable { promise.deliver(r); },
+              [promise](const caf::error&) mutable { promise.deliver(refused("internal", "the read was ended")); });
     return promise;
   }
-  default: return refused("internal", "not a call to a pipeline");
+  default:
+    return refused("internal", "not a call to a pipeline");
   }
 }
 
 caf::result<admin_reply> pipeline_state::pause_or_resume(bool pause) {
-  if (pause == paused && (pause || (stage_failed.empty() && ingest_failed.empty() && std::all_of(loads.begin(), loads.end(), [](const auto& l) { return l.failed.empty(); }))))
+  if (pause == paused && (pause || (stage_failed.empty() && ingest_failed.empty() &&
+                                    std::all_of(loads.begin(), loads.end(), [](const auto& l) { return l.failed.empty(); }))))
     return document({{"pipeline", ctx->spec->name}, {"state", state().first}});
   paused = pause;
   if (!pause) {
@@ -107,48 +125,53 @@ caf::result<admin_reply> pipeline_state::pause_or_resume(bool pause) {
 }
 
 caf::result<admin_reply> pipeline_state::rewind(const admin_call& c) {
-  const auto load = std::find_if(ctx->spec->loads.begin(), ctx->spec->loads.end(), [&](const load_spec& l) { return l.name == c.load; });
-  if (load == ctx->spec->loads.end()) return refused("not_found", "pipeline " + ctx->spec->name + " has no load '" + c.load + "'");
+  const auto load =
+      std::find_if(ctx->spec->loads.begin(), ctx->spec->loads.end(), [&](const load_spec& l) { return l.name == c.load; });
+  if (load == ctx->spec->loads.end())
+    return refused("not_found", "pipeline " + ctx->spec->name + " has no load '" + c.load + "'");
   auto to = resolve_offset(c.from, *ctx->log);
   if (!to) return refused("invalid", to.error().message);
   const auto info = ctx->log->info();
   if (to.value() > info.next)
-    return refused("refused", "offset " + std::to_string(to.value().value) + " is beyond the log's end, " + std::to_string(info.next.value));
+    return refused("refused",
+                   "offset " + std::to_string(to.value().value) + " is beyond the log's end, " + std::to_string(info.next.value));
   if (to.value() < info.first)
-    return refused("refused", "offset " + std::to_string(to.value().value) + " was dropped by retention; the log begins at " + std::to_string(info.first.value));
+    return refused("refused", "offset " + std::to_string(to.value().value) + " was dropped by retention; the log begins at " +
+                                  std::to_string(info.first.value));
   for (const auto& t : load->tables)
     if ((t.mode == load_mode::append || t.mode == load_mode::history) && !c.truncate)
-      return refused("refused", std::string("a load in ") + to_string(t.mode) + " mode would get rows twice; --truncate empties its table in the same transaction");
+      return refused("refused", std::string("a load in ") + to_string(t.mode) +
+                                    " mode would get rows twice; --truncate empties its table in the same transaction");
   const json answer{{"pipeline", ctx->spec->name}, {"load", c.load}, {"to", to.value().value}, {"truncate", c.truncate}};
   auto promise = self->make_response_promise<admin_reply>();
   auto failed = [promise](const std::string& why) mutable { promise.deliver(refused("unavailable", why)); };
   const auto index = static_cast<int>(load - ctx->spec->loads.begin());
   if (auto w = handle<writer_actor>(role::writer, index); w && !stopping) {
     self->request(w, caf::infinite, rewind_request{to.value(), c.truncate})
-      .then(
-        [promise, failed, answer](const simple_reply& r) mutable {
-          if (r.ok)
-            promise.deliver(document(answer));
-          else
-            failed(r.why.message);
-        },
-        [failed](const caf::error&) mutable { failed("the load's writer was restarted meanwhile; ask again"); });
+        .then(
+            [promise, failed, answer](const simple_reply& r) mutable {
+              if (r.ok)
+                promise.deliver(document(answer));
+              else
+                failed(r.why.message);
+            },
+            [failed](const caf::error&) mutable { failed("the load's writer was restarted meanwhile; ask again"); });
     return promise;
   }
   // Paused or failed: the log remembers it, and the load's next claim carries it out.
   auto s = handle<stage_actor>(role::stage);
   if (!s) return refused("unavailable", "the stage is not running");
   self->request(s, caf::infinite, control_request{storage::batch_kind::rewind, c.load, {}, to.value(), c.truncate})
-    .then(
-      [promise, failed, answer](const append_reply& r) mutable {
-        auto doc = answer;
-        doc["when"] = "at the next resume";
-        if (r.ok)
-          promise.deliver(document(doc));
-        else
-          failed(r.why.message);
-      },
-      [failed](const caf::error&) mutable { failed("the stage was restarted meanwhile; ask again"); });
+      .then(
+          [promise, failed, answer](const append_reply& r) mutable {
+            auto doc = answer;
+            doc["when"] = "at the next resume";
+            if (r.ok)
+              promise.deliver(document(doc));
+            else
+              failed(r.why.message);
+          },
+          [failed](const caf::error&) mutable { failed("the stage was restarted meanwhile; ask again"); });
   return promise;
 }
 
@@ -163,7 +186,9 @@ caf::result<admin_reply> pipeline_state::redrive(const admin_call& c, bool disca
   std::optional<storage::offset> only;
   if (!filter->id.empty()) {
     only = filter->offset_of(ctx->spec->name, load_of_id);
-    if (!only) return refused("not_found", "'" + filter->id + "' is no dead letter of " + ctx->spec->name + "; ids look like " + ctx->spec->name + "/LOAD/0/OFFSET");
+    if (!only)
+      return refused("not_found", "'" + filter->id + "' is no dead letter of " + ctx->spec->name + "; ids look like " +
+                                      ctx->spec->name + "/LOAD/0/OFFSET");
   }
   filter->state = storage::dead_letter_state::quarantined;
   filter->any_state = false;
@@ -176,7 +201,8 @@ caf::result<admin_reply> pipeline_state::redrive(const admin_call& c, bool disca
   for (const auto& l : ctx->spec->loads) {
     if ((!filter->load.empty() && filter->load != l.name) || (only && load_of_id != l.name)) continue;
     pending_redrive p{c, l.name, {}, {}, clock::now() + redrive_wait, promise};
-    const auto scanned = ctx->dead_letters->scan(l.name, only.value_or(storage::offset{0}), only ? storage::offset{only->value + 1} : storage::offset{~0ull}, false,
+    const auto scanned = ctx->dead_letters->scan(l.name, only.value_or(storage::offset{0}),
+                                                 only ? storage::offset{only->value + 1} : storage::offset{~0ull}, false,
                                                  [&](const storage::dead_letter& d) {
                                                    if (!filter->takes(d)) return true;
                                                    ++found;
@@ -189,10 +215,14 @@ caf::result<admin_reply> pipeline_state::redrive(const admin_call& c, bool disca
     if (!scanned) return refused("internal", scanned.error().message);
     if (!p.letters.empty()) pending->push_back(std::move(p));
   }
-  if (found == 0) return refused("not_found", only ? "dead letter '" + filter->id + "' is not open" : std::string("no open dead letter matches"));
+  if (found == 0)
+    return refused("not_found",
+                   only ? "dead letter '" + filter->id + "' is not open" : std::string("no open dead letter matches"));
   if (pending->empty())
-    return refused("refused", std::to_string(superseded) + (superseded == 1 ? " dead letter is" : " dead letters are") +
-                                " superseded: a later change of the key was delivered since; --force puts the older values over the newer ones");
+    return refused(
+        "refused",
+        std::to_string(superseded) + (superseded == 1 ? " dead letter is" : " dead letters are") +
+            " superseded: a later change of the key was delivered since; --force puts the older values over the newer ones");
   // One entry after the other; the last one's offset tells when all are through.
   struct progress {
     std::size_t load = 0, next = 0;
@@ -208,25 +238,28 @@ caf::result<admin_reply> pipeline_state::redrive(const admin_call& c, bool disca
     auto& p = (*pending)[at->load];
     control_request request{discard ? storage::batch_kind::discard : storage::batch_kind::redrive, p.load, {}, {}, force};
     const auto end = std::min(at->next + letters_an_entry, p.letters.size());
-    request.offsets.assign(p.letters.begin() + static_cast<std::ptrdiff_t>(at->next), p.letters.begin() + static_cast<std::ptrdiff_t>(end));
+    request.offsets.assign(p.letters.begin() + static_cast<std::ptrdiff_t>(at->next),
+                           p.letters.begin() + static_cast<std::ptrdiff_t>(end));
     self->request(s, caf::infinite, std::move(request))
-      .then(
-        [at, pending, promise, step, end](const append_reply& r) mutable {
-          if (!r.ok) {
-            promise.deliver(refused("unavailable", r.why.message));
-            return;
-          }
-          auto& p = (*pending)[at->load];
-          p.entry = r.first;
-          at->next = end;
-          if (at->next == p.letters.size()) {
-            ++at->load;
-            at->next = 0;
-          }
-          auto go = *step;
-          go();
-        },
-        [promise](const caf::error&) mutable { promise.deliver(refused("unavailable", "the stage was restarted meanwhile; ask again")); });
+        .then(
+            [at, pending, promise, step, end](const append_reply& r) mutable {
+              if (!r.ok) {
+                promise.deliver(refused("unavailable", r.why.message));
+                return;
+              }
+              auto& p = (*pending)[at->load];
+              p.entry = r.first;
+              at->next = end;
+              if (at->next == p.letters.size()) {
+                ++at->load;
+                at->next = 0;
+              }
+              auto go = *step;
+              go();
+            },
+            [promise](const caf::error&) mutable {
+              promise.deliver(refused("unavailable", "the stage was restarted meanwhile; ask again"));
+            });
   };
   auto go = *step;
   go();
@@ -249,17 +282,27 @@ void pipeline_state::check_redrives() {
       const auto found = ctx->dead_letters->find(it->load, at);
       if (!found || !found.value()) continue;
       switch (found.value()->state) {
-      case storage::dead_letter_state::redriven: ++redriven; break;
-      case storage::dead_letter_state::discarded: ++discarded; break;
+      case storage::dead_letter_state::redriven:
+        ++redriven;
+        break;
+      case storage::dead_letter_state::discarded:
+        ++discarded;
+        break;
       case storage::dead_letter_state::quarantined:
         ++still_open;
         if (sample.empty()) sample = found.value()->reason + ": " + found.value()->message;
         break;
-      case storage::dead_letter_state::replaced: break;
+      case storage::dead_letter_state::replaced:
+        break;
       }
     }
-    json doc{{"pipeline", ctx->spec->name}, {"load", it->load}, {"asked", it->letters.size()}, {"redriven", redriven}, {"discarded", discarded},
-             {"still_open", still_open}, {"done", passed}};
+    json doc{{"pipeline", ctx->spec->name},
+             {"load", it->load},
+             {"asked", it->letters.size()},
+             {"redriven", redriven},
+             {"discarded", discarded},
+             {"still_open", still_open},
+             {"done", passed}};
     if (!sample.empty()) doc["sample"] = sample;
     if (!passed) doc["note"] = "asked for in the log; the load does it when it gets there";
     auto promise = it->promise;
@@ -317,12 +360,14 @@ admin_reply read_log(const admin_call& call, const pipeline_context& ctx) {
         continue;
       }
       if (why.is(storage::errc::trimmed))
-        return refused("refused", "offset " + std::to_string(position.value) + " was dropped by retention; the log begins at " + std::to_string(ctx.log->info().first.value));
+        return refused("refused", "offset " + std::to_string(position.value) + " was dropped by retention; the log begins at " +
+                                      std::to_string(ctx.log->info().first.value));
       return refused(why.is(storage::errc::corrupt) ? "corrupt" : "internal", why.message);
     }
     const auto& b = *read.value();
     if (b.kind() == storage::batch_kind::changes) {
-      for (auto i = static_cast<std::uint32_t>(position.value - b.base().value); i < b.count() && changes.size() < limit && bytes < bytes_max; ++i) {
+      for (auto i = static_cast<std::uint32_t>(position.value - b.base().value);
+           i < b.count() && changes.size() < limit && bytes < bytes_max; ++i) {
         bytes += b.payload(i).size() + 200;
         changes.push_back(change_json(b, i, call.partition));
         position = {b.base().value + i + 1};
@@ -342,7 +387,9 @@ admin_reply list_letters(const admin_call& call, const pipeline_context& ctx) {
   std::optional<storage::offset> only;
   if (!filter->id.empty()) {
     only = filter->offset_of(ctx.spec->name, load_of_id);
-    if (!only) return refused("not_found", "'" + filter->id + "' is no dead letter of " + ctx.spec->name + "; ids look like " + ctx.spec->name + "/LOAD/0/OFFSET");
+    if (!only)
+      return refused("not_found", "'" + filter->id + "' is no dead letter of " + ctx.spec->name + "; ids look like " +
+                                      ctx.spec->name + "/LOAD/0/OFFSET");
     if (!filter->state) filter->any_state = true; // `show` shows it whatever became of it
   }
   bool known = filter->load.empty();
@@ -350,13 +397,13 @@ admin_reply list_letters(const admin_call& call, const pipeline_context& ctx) {
   for (const auto& l : ctx.spec->loads) {
     known = known || filter->load == l.name;
     if ((!filter->load.empty() && filter->load != l.name) || (only && load_of_id != l.name)) continue;
-    const auto scanned =
-      ctx.dead_letters->scan(l.name, only.value_or(storage::offset{0}), only ? storage::offset{only->value + 1} : storage::offset{~0ull}, filter->payloads,
-                             [&](const storage::dead_letter& d) {
-                               if (filter->limit != 0 && out.size() >= filter->limit) return false;
-                               if (filter->takes(d)) out.push_back(dead_letter::letter_json(d, ctx.spec->name, l.name, 0, filter->payloads));
-                               return true;
-                             });
+    const auto scanned = ctx.dead_letters->scan(
+        l.name, only.value_or(storage::offset{0}), only ? storage::offset{only->value + 1} : storage::offset{~0ull},
+        filter->payloads, [&](const storage::dead_letter& d) {
+          if (filter->limit != 0 && out.size() >= filter->limit) return false;
+          if (filter->takes(d)) out.push_back(dead_letter::letter_json(d, ctx.spec->name, l.name, 0, filter->payloads));
+          return true;
+        });
     if (!scanned) return refused("internal", scanned.error().message);
   }
   if (!known) return refused("not_found", "pipeline " + ctx.spec->name + " has no load '" + filter->load + "'");

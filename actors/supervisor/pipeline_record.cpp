@@ -31,7 +31,8 @@ std::optional<pipeline_record> decode_record(const std::string& bytes) {
   try {
     capnp::FlatArrayMessageReader reader(words);
     const auto in = reader.getRoot<schemas::PipelineRecord>();
-    return pipeline_record{in.getName(), in.getUid(), in.getSpecText(), in.getSpecFile(), in.getBaseDir(), in.getRevision(), in.getPaused()};
+    return pipeline_record{in.getName(),    in.getUid(),      in.getSpecText(), in.getSpecFile(),
+                           in.getBaseDir(), in.getRevision(), in.getPaused()};
   } catch (const kj::Exception&) {
     return std::nullopt;
   }

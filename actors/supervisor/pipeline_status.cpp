@@ -14,11 +14,16 @@ constexpr auto stuck_time = 15s; ///< changes wait and none moved for so long: n
 
 const char* to_text(pipeline_state::child_state s) {
   switch (s) {
-  case pipeline_state::child_state::starting: return "starting";
-  case pipeline_state::child_state::running: return "running";
-  case pipeline_state::child_state::restarting: return "restarting";
-  case pipeline_state::child_state::failed: return "failed";
-  case pipeline_state::child_state::stopping: return "stopping";
+  case pipeline_state::child_state::starting:
+    return "starting";
+  case pipeline_state::child_state::running:
+    return "running";
+  case pipeline_state::child_state::restarting:
+    return "restarting";
+  case pipeline_state::child_state::failed:
+    return "failed";
+  case pipeline_state::child_state::stopping:
+    return "stopping";
   }
   return "unknown";
 }
@@ -78,7 +83,11 @@ std::pair<std::string, std::string> pipeline_state::state() const {
 json pipeline_state::status() const {
   const auto info = ctx->log ? ctx->log->info() : storage::log_info{};
   const auto [name_of_state, reason] = state();
-  json out{{"pipeline", ctx->spec->name}, {"state", name_of_state}, {"reason", reason}, {"revision", ctx->revision}, {"ingested", info.changes}};
+  json out{{"pipeline", ctx->spec->name},
+           {"state", name_of_state},
+           {"reason", reason},
+           {"revision", ctx->revision},
+           {"ingested", info.changes}};
   const bool source_done = source.ready && source.idle && source.source.caught_up && source.waiting.empty();
   out["source"] = {{"type", ctx->spec->source.type},
                    {"position", source.source.position},
@@ -101,7 +110,9 @@ json pipeline_state::status() const {
       load_state = "starting";
     std::uint32_t workers = 0;
     for (const auto& [id, c] : children)
-      if (c.what == role::worker && c.load == static_cast<int>(i) && (c.state == child_state::running || c.state == child_state::starting)) ++workers;
+      if (c.what == role::worker && c.load == static_cast<int>(i) &&
+          (c.state == child_state::running || c.state == child_state::starting))
+        ++workers;
     list.push_back({{"load", l.spec->name},
                     {"state", load_state},
                     {"reason", why},
@@ -114,7 +125,12 @@ json pipeline_state::status() const {
                     {"dead_letters", {{"open", n.open}, {"total", n.total}}},
                     {"workers", workers},
                     {"mailbox_depth", l.depth},
-                    {"scaling", {{"min", l.scale.bounds().min}, {"max", l.scale.bounds().max}, {"target_depth", l.scale.bounds().target_depth}, {"wanted", l.scale.current().workers}, {"why", l.scale.current().why}}}});
+                    {"scaling",
+                     {{"min", l.scale.bounds().min},
+                      {"max", l.scale.bounds().max},
+                      {"target_depth", l.scale.bounds().target_depth},
+                      {"wanted", l.scale.current().workers},
+                      {"why", l.scale.current().why}}}});
   }
   out["loads"] = std::move(list);
   return out;
@@ -138,7 +154,16 @@ json pipeline_state::log_info() const {
 json pipeline_state::actor_list() const {
   json out = json::array();
   const auto node = ctx->node->options.name;
-  out.push_back({{"id", ctx->spec->name}, {"role", "pipeline"}, {"pipeline", ctx->spec->name}, {"load", ""}, {"state", state().first}, {"node", node}, {"mailbox_depth", 0}, {"restarts", 0}, {"last_error", ""}, {"note", state().second}});
+  out.push_back({{"id", ctx->spec->name},
+                 {"role", "pipeline"},
+                 {"pipeline", ctx->spec->name},
+                 {"load", ""},
+                 {"state", state().first},
+                 {"node", node},
+                 {"mailbox_depth", 0},
+                 {"restarts", 0},
+                 {"last_error", ""},
+                 {"note", state().second}});
   for (const auto& [n, c] : children) {
     const load_runtime* l = c.load >= 0 ? &loads[static_cast<std::size_t>(c.load)] : nullptr;
     std::uint64_t depth = 0;
@@ -177,7 +202,13 @@ json pipeline_state::metrics() const {
       cumulative += h.counts[i];
       buckets.push_back({histogram::bounds[i], cumulative});
     }
-    out.push_back({{"name", name}, {"type", "histogram"}, {"help", help}, {"labels", std::move(labels)}, {"buckets", std::move(buckets)}, {"sum", h.sum}, {"count", h.count}});
+    out.push_back({{"name", name},
+                   {"type", "histogram"},
+                   {"help", help},
+                   {"labels", std::move(labels)},
+                   {"buckets", std::move(buckets)},
+                   {"sum", h.sum},
+                   {"count", h.count}});
   };
   const json partition{{"pipeline", pipeline}, {"partition", "0"}};
   const auto info = ctx->log ? ctx->log->info() : storage::log_info{};
@@ -185,12 +216,15 @@ json pipeline_state::metrics() const {
     add("millrace_ingested_changes_total", "counter", "Data changes staged in the log.", partition, info.changes);
     add("millrace_staged_bytes_total", "counter", "Bytes of the log on disk.", partition, info.bytes);
     add("millrace_log_next_offset", "gauge", "Offset the next change will get.", partition, info.next.value);
-    add("millrace_log_high_watermark", "gauge", "Offset below which every change is durable.", partition, info.high_watermark.value);
+    add("millrace_log_high_watermark", "gauge", "Offset below which every change is durable.", partition,
+        info.high_watermark.value);
   }
-  add("millrace_source_lag_bytes", "gauge", "Bytes known to be in the source and not read.", {{"pipeline", pipeline}}, source.source.lag_bytes);
+  add("millrace_source_lag_bytes", "gauge", "Bytes known to be in the source and not read.", {{"pipeline", pipeline}},
+      source.source.lag_bytes);
   const auto current = state().first;
   for (const char* s : {"starting", "running", "paused", "waiting", "failed"})
-    add("millrace_pipeline_state", "gauge", "1 for the state the pipeline is in.", {{"pipeline", pipeline}, {"state", s}}, current == s ? 1 : 0);
+    add("millrace_pipeline_state", "gauge", "1 for the state the pipeline is in.", {{"pipeline", pipeline}, {"state", s}},
+        current == s ? 1 : 0);
   for (std::size_t i = 0; i < loads.size(); ++i) {
     const auto& l = loads[i];
     const auto n = numbers_of(l, *ctx, info);
@@ -219,7 +253,8 @@ json pipeline_state::metrics() const {
     add("millrace_mailbox_depth", "gauge", "Changes that wait for a stage's actors.", stage_labels, l.writer.queued);
   }
   for (const auto& [r, count] : restarts_by_role)
-    add("millrace_actor_restarts_total", "counter", "Actors started again after a failure.", {{"pipeline", pipeline}, {"role", to_string(r)}}, count);
+    add("millrace_actor_restarts_total", "counter", "Actors started again after a failure.",
+        {{"pipeline", pipeline}, {"role", to_string(r)}}, count);
   add_histogram("millrace_recovery_seconds", "From an actor's end until it worked again.", {{"pipeline", pipeline}}, recovery);
   for (const auto& [stage, h] : batch_seconds)
     add_histogram("millrace_batch_seconds", "Time of a stage's unit of work.", {{"pipeline", pipeline}, {"stage", stage}}, h);
@@ -230,12 +265,14 @@ json pipeline_state::readiness() const {
   json reasons = json::array();
   const auto [name_of_state, why] = state();
   const auto& pipeline = ctx->spec->name;
-  if (name_of_state != "running" && name_of_state != "paused") reasons.push_back(pipeline + " is " + name_of_state + (why.empty() ? "" : ": " + why));
+  if (name_of_state != "running" && name_of_state != "paused")
+    reasons.push_back(pipeline + " is " + name_of_state + (why.empty() ? "" : ": " + why));
   if (!paused && ctx->log) {
     const auto info = ctx->log->info();
     for (const auto& l : loads)
       if (l.failed.empty() && l.writer.next < info.next && clock::now() - l.moved_at > stuck_time)
-        reasons.push_back(pipeline + "/" + l.spec->name + " has " + std::to_string(info.next.value - l.writer.next.value) + " offsets to go and has not moved for 15 s");
+        reasons.push_back(pipeline + "/" + l.spec->name + " has " + std::to_string(info.next.value - l.writer.next.value) +
+                          " offsets to go and has not moved for 15 s");
   }
   return {{"ready", reasons.empty()}, {"reasons", std::move(reasons)}};
 }

@@ -97,11 +97,11 @@ void pipeline_state::stop_workload() {
     if (c.what == role::ingest) {
       ++draining;
       self->request(caf::actor_cast<ingest_actor>(c.handle), drain_time, drain_atom::value)
-        .then([done](const simple_reply&) { done(); }, [done](const caf::error&) { done(); });
+          .then([done](const simple_reply&) { done(); }, [done](const caf::error&) { done(); });
     } else if (c.what == role::writer) {
       ++draining;
       self->request(caf::actor_cast<writer_actor>(c.handle), drain_time, drain_atom::value)
-        .then([done](const simple_reply&) { done(); }, [done](const caf::error&) { done(); });
+          .then([done](const simple_reply&) { done(); }, [done](const caf::error&) { done(); });
     }
   }
   done();
@@ -159,7 +159,9 @@ void pipeline_state::spawn(child& c) {
   auto load_spec_of = [&] { return loads[static_cast<std::size_t>(c.load)].spec; };
   auto keep = [&](const auto& h) { c.handle = caf::actor_cast<caf::strong_actor_ptr>(h); };
   switch (c.what) {
-  case role::stage: keep(self->spawn<how>(stage::stage, shared, me)); break;
+  case role::stage:
+    keep(self->spawn<how>(stage::stage, shared, me));
+    break;
   case role::ingest: {
     auto s = handle<stage_actor>(role::stage);
     if (ctx->spec->source.type == "http")
@@ -168,9 +170,15 @@ void pipeline_state::spawn(child& c) {
       keep(self->spawn<how>(ingest::ingest, shared, me, s));
     break;
   }
-  case role::writer: keep(self->spawn<how>(load::writer, shared, load_spec_of(), me, handle<stage_actor>(role::stage))); break;
-  case role::dispatcher: keep(self->spawn<how>(load::dispatcher, shared, load_spec_of()->name, me)); break;
-  case role::worker: keep(self->spawn<how>(load::worker, shared, load_spec_of(), me)); break;
+  case role::writer:
+    keep(self->spawn<how>(load::writer, shared, load_spec_of(), me, handle<stage_actor>(role::stage)));
+    break;
+  case role::dispatcher:
+    keep(self->spawn<how>(load::dispatcher, shared, load_spec_of()->name, me));
+    break;
+  case role::worker:
+    keep(self->spawn<how>(load::worker, shared, load_spec_of(), me));
+    break;
   case role::alerts:
     keep(self->spawn<how>(dead_letter::alerts, shared));
     ready(c);
@@ -185,14 +193,17 @@ void pipeline_state::wire(child& c) {
   case role::stage:
     for (auto& [id, other] : children) {
       if (!other.handle || other.state == child_state::failed || other.state == child_state::restarting) continue;
-      if (other.what == role::ingest) self->send(caf::actor_cast<ingest_actor>(other.handle), wire_atom::value, caf::actor_cast<stage_actor>(c.handle));
+      if (other.what == role::ingest)
+        self->send(caf::actor_cast<ingest_actor>(other.handle), wire_atom::value, caf::actor_cast<stage_actor>(c.handle));
       if (other.what == role::writer) self->send(caf::actor_cast<writer_actor>(other.handle), wire_atom::value, c.handle);
       if (other.what == role::dispatcher)
-        self->send(caf::actor_cast<stage_actor>(c.handle), subscribe_atom::value, caf::actor_cast<dispatcher_actor>(other.handle));
+        self->send(caf::actor_cast<stage_actor>(c.handle), subscribe_atom::value,
+                   caf::actor_cast<dispatcher_actor>(other.handle));
     }
     break;
   case role::writer:
-    if (auto d = handle<dispatcher_actor>(role::dispatcher, c.load)) self->send(caf::actor_cast<writer_actor>(c.handle), wire_atom::value, d);
+    if (auto d = handle<dispatcher_actor>(role::dispatcher, c.load))
+      self->send(caf::actor_cast<writer_actor>(c.handle), wire_atom::value, d);
     break;
   case role::dispatcher: {
     auto d = caf::actor_cast<dispatcher_actor>(c.handle);
@@ -210,8 +221,11 @@ void pipeline_state::wire(child& c) {
   case role::worker:
     if (auto d = handle<dispatcher_actor>(role::dispatcher, c.load)) self->send(d, wire_atom::value, c.handle);
     break;
-  case role::ingest: update_route(); break;
-  case role::alerts: break;
+  case role::ingest:
+    update_route();
+    break;
+  case role::alerts:
+    break;
   }
 }
 
@@ -223,16 +237,20 @@ pipeline_state::child* pipeline_state::find(const caf::actor_addr& source) {
 
 pipeline_state::child* pipeline_state::first(role what, int load) {
   for (auto& [id, c] : children)
-    if (c.what == what && c.load == load && c.handle && c.state != child_state::restarting && c.state != child_state::failed) return &c;
+    if (c.what == what && c.load == load && c.handle && c.state != child_state::restarting && c.state != child_state::failed)
+      return &c;
   return nullptr;
 }
 
 std::uint64_t pipeline_state::progress_of(const child& c) const {
   switch (c.what) {
   case role::stage:
-  case role::ingest: return ctx->log ? ctx->log->info().next.value : 0;
-  case role::alerts: return ticks;
-  default: return c.load >= 0 ? loads[static_cast<std::size_t>(c.load)].writer.next.value : 0;
+  case role::ingest:
+    return ctx->log ? ctx->log->info().next.value : 0;
+  case role::alerts:
+    return ticks;
+  default:
+    return c.load >= 0 ? loads[static_cast<std::size_t>(c.load)].writer.next.value : 0;
   }
 }
 
@@ -262,7 +280,9 @@ void pipeline_state::down(const caf::down_msg& message) {
   c->state = child_state::restarting;
   ++c->restarts;
   ++restarts_by_role[c->what];
-  ctx->node->log("warn", id_of(*c), "ended (" + why + "), starts again" + (delay->count() == 0 ? "" : " in " + std::to_string(delay->count()) + " ms"));
+  ctx->node->log("warn", id_of(*c),
+                 "ended (" + why + "), starts again" +
+                     (delay->count() == 0 ? "" : " in " + std::to_string(delay->count()) + " ms"));
   if (delay->count() == 0)
     restart(c->id);
   else
@@ -280,8 +300,12 @@ void pipeline_state::give_up(child& c, const std::string& why) {
   c.state = child_state::failed;
   ctx->node->log("error", id_of(c), "failed, `millrace pipeline resume " + ctx->spec->name + "` tries again: " + why);
   switch (c.what) {
-  case role::stage: stage_failed = why; break;
-  case role::ingest: ingest_failed = why; break;
+  case role::stage:
+    stage_failed = why;
+    break;
+  case role::ingest:
+    ingest_failed = why;
+    break;
   case role::dispatcher:
   case role::worker:
   case role::writer: {
@@ -293,7 +317,8 @@ void pipeline_state::give_up(child& c, const std::string& why) {
     }
     break;
   }
-  case role::alerts: break;
+  case role::alerts:
+    break;
   }
   if (auto a = handle<alerts_actor>(role::alerts)) {
     failure_report report;
@@ -411,8 +436,8 @@ void pipeline_state::on_writer(const writer_report& r) {
   if (!redrives.empty()) check_redrives();
 }
 
-pipeline_actor::behavior_type pipeline(pipeline_actor::stateful_pointer<pipeline_state> self, std::shared_ptr<pipeline_context> ctx,
-                                       std::shared_ptr<push_router> router, bool paused) {
+pipeline_actor::behavior_type pipeline(pipeline_actor::stateful_pointer<pipeline_state> self,
+                                       std::shared_ptr<pipeline_context> ctx, std::shared_ptr<push_router> router, bool paused) {
   set_crash_handler(self, std::make_shared<const pipeline_context>(*ctx), ctx->component("supervisor"));
   auto& st = self->state;
   st.ctx = std::move(ctx);
@@ -422,40 +447,40 @@ pipeline_actor::behavior_type pipeline(pipeline_actor::stateful_pointer<pipeline
   st.start();
   self->delayed_send(self, tick_time, tick_atom::value);
   return {
-    [self](const stage_report& r) { self->state.on_stage(r); },
-    [self](const ingest_report& r) { self->state.on_ingest(r); },
-    [self](const dispatcher_report& r) {
-      auto& st = self->state;
-      if (auto* c = st.find(caf::actor_cast<caf::actor_addr>(self->current_sender())); c && c->load >= 0) {
-        st.loads[static_cast<std::size_t>(c->load)].depth = r.depth;
-        if (r.ready) st.ready(*c);
-      }
-    },
-    [self](const worker_report&) {
-      if (auto* c = self->state.find(caf::actor_cast<caf::actor_addr>(self->current_sender()))) self->state.ready(*c);
-    },
-    [self](const writer_report& r) { self->state.on_writer(r); },
-    [self](const failure_report& r) {
-      if (auto a = self->state.handle<alerts_actor>(role::alerts)) self->send(a, r);
-    },
-    [self](tick_atom) { self->state.tick(); },
-    [self](restart_atom, std::uint64_t id) { self->state.restart(id); },
-    [self](const admin_call& c) { return self->state.call(c); },
-    [self](drain_atom) -> caf::result<simple_reply> {
-      auto& st = self->state;
-      st.quitting = true;
-      st.on_quit.push_back(self->make_response_promise<simple_reply>());
-      auto promise = st.on_quit.back();
-      st.stop_workload();
-      return promise;
-    },
-    [self](update_atom, const admin_call& c, std::uint64_t revision) {
-      auto& st = self->state;
-      st.next_ctx = std::make_shared<pipeline_context>(*st.ctx);
-      st.next_ctx->spec = c.specs.front();
-      st.next_ctx->revision = revision;
-      st.stop_workload();
-    },
+      [self](const stage_report& r) { self->state.on_stage(r); },
+      [self](const ingest_report& r) { self->state.on_ingest(r); },
+      [self](const dispatcher_report& r) {
+        auto& st = self->state;
+        if (auto* c = st.find(caf::actor_cast<caf::actor_addr>(self->current_sender())); c && c->load >= 0) {
+          st.loads[static_cast<std::size_t>(c->load)].depth = r.depth;
+          if (r.ready) st.ready(*c);
+        }
+      },
+      [self](const worker_report&) {
+        if (auto* c = self->state.find(caf::actor_cast<caf::actor_addr>(self->current_sender()))) self->state.ready(*c);
+      },
+      [self](const writer_report& r) { self->state.on_writer(r); },
+      [self](const failure_report& r) {
+        if (auto a = self->state.handle<alerts_actor>(role::alerts)) self->send(a, r);
+      },
+      [self](tick_atom) { self->state.tick(); },
+      [self](restart_atom, std::uint64_t id) { self->state.restart(id); },
+      [self](const admin_call& c) { return self->state.call(c); },
+      [self](drain_atom) -> caf::result<simple_reply> {
+        auto& st = self->state;
+        st.quitting = true;
+        st.on_quit.push_back(self->make_response_promise<simple_reply>());
+        auto promise = st.on_quit.back();
+        st.stop_workload();
+        return promise;
+      },
+      [self](update_atom, const admin_call& c, std::uint64_t revision) {
+        auto& st = self->state;
+        st.next_ctx = std::make_shared<pipeline_context>(*st.ctx);
+        st.next_ctx->spec = c.specs.front();
+        st.next_ctx->revision = revision;
+        st.stop_workload();
+      },
   };
 }
 

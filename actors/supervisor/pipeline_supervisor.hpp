@@ -67,7 +67,7 @@ struct pipeline_state {
   ingest_report source;
   bool opened = false, paused = false, stopping = false, quitting = false;
   std::string stage_failed, ingest_failed, stage_waiting;
-  std::uint32_t draining = 0; ///< answers of drains that are awaited
+  std::uint32_t draining = 0;                 ///< answers of drains that are awaited
   std::shared_ptr<pipeline_context> next_ctx; ///< a new revision, taken once the workload has stopped
   std::vector<caf::typed_response_promise<admin_reply>> on_stopped;
   std::vector<caf::typed_response_promise<simple_reply>> on_quit;
@@ -125,8 +125,8 @@ struct pipeline_state {
   std::string id_of(const child& c) const;
 };
 
-pipeline_actor::behavior_type pipeline(pipeline_actor::stateful_pointer<pipeline_state> self, std::shared_ptr<pipeline_context> ctx,
-                                       std::shared_ptr<push_router> router, bool paused);
+pipeline_actor::behavior_type pipeline(pipeline_actor::stateful_pointer<pipeline_state> self,
+                                       std::shared_ptr<pipeline_context> ctx, std::shared_ptr<push_router> router, bool paused);
 
 /// Reads that may take long (log_read, dead_letters), on a thread of their own.
 admin_reply long_read(const admin_call& call, const pipeline_context& ctx);

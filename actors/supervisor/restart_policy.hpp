@@ -10,7 +10,7 @@ namespace millrace::actors::supervisor {
 
 struct restart_limits {
   std::chrono::milliseconds delay_min{20}, delay_max{5000};
-  std::uint32_t failures_max = 10;          ///< fruitless failures within the window: then the actor is `failed`
+  std::uint32_t failures_max = 10; ///< fruitless failures within the window: then the actor is `failed`
   std::chrono::milliseconds window{60000};
 };
 

@@ -108,15 +108,11 @@ void read_alerts(document_reader& doc, const yaml_node& n, std::vector<actors::a
     section s(doc, *n.items[i], what);
     if (!s.ok()) continue;
     actors::alert_spec alert;
-    auto* type = s.need("type", "webhook or log");
+    auto* type = s.need("type", "webhook, log or alertmanager");
     auto chosen = type ? doc.choice(*type, s.inside("type"), {"webhook", "log", "alertmanager"}) : std::nullopt;
     if (!chosen) continue;
-    if (*chosen == 2) {
-      doc.wrong(type->at, s.inside("type") + " 'alertmanager' is not available in this version; expected webhook or log");
-      continue;
-    }
-    alert.type = *chosen == 0 ? "webhook" : "log";
-    if (*chosen == 0) {
+    alert.type = *chosen == 0 ? "webhook" : *chosen == 1 ? "log" : "alertmanager";
+    if (*chosen != 1) {
       if (auto* v = s.need("url", "where to post, http:// or https://"))
         if (auto url = doc.text(*v, s.inside("url"))) {
           auto host = url->starts_with("http://")    ? url->substr(7)
@@ -127,7 +123,7 @@ void read_alerts(document_reader& doc, const yaml_node& n, std::vector<actors::a
           alert.url = *url;
         }
     } else {
-      s.refuse("url", "is for a webhook; expected the key left out");
+      s.refuse("url", "is for a webhook or alertmanager; expected the key left out");
     }
     if (auto* v = s.take("group_wait"))
       if (auto wait = doc.duration(*v, s.inside("group_wait"), std::chrono::milliseconds{0})) alert.group_wait = *wait;

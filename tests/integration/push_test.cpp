@@ -13,7 +13,7 @@ struct push_node : idle_node {
     node.apply("p", "pipeline: p\nsource: { type: http, token: \"${env:PUSH_TOKEN}\" }\nloads:\n"
                     "  - { name: l, destination: { type: sqlite, path: out.db, table: t }, mode: append, schema: { id: { type: "
                     "int64, required: true } } }\n");
-    eventually("the source takes changes", [&] { return push("").status != 503; });
+    eventually("the source takes changes", [&] { return push("\n").status == 200; });
   }
   http_answer push(const std::string& body, http_headers more = {}, const std::string& pipeline = "p") {
     more.push_back("Authorization: Bearer s3cret");
@@ -48,7 +48,7 @@ BOOST_AUTO_TEST_CASE(a_repeated_sequence_stages_nothing_also_after_a_restart) {
       BOOST_TEST(numbered("{\"id\":" + std::to_string(sequence) + "}\n", "shop", sequence).status == 200);
   node.kill9();
   node.start();
-  eventually("it takes changes again", [&] { return push("").status != 503; });
+  eventually("it takes changes again", [&] { return push("\n").status == 200; });
   BOOST_TEST(numbered("{\"id\":3}\n", "shop", 3).status == 200);
   BOOST_TEST(numbered("{\"id\":4}\n", "other", 3).status == 200); // another producer's numbers are its own
   BOOST_TEST(numbered("{\"id\":9000}\n", "shop", 9000).status == 200);
@@ -100,6 +100,28 @@ BOOST_AUTO_TEST_CASE(a_paused_pipeline_answers_503_with_retry_after) {
   node.must({"pipeline", "resume", "p"});
   eventually("it answers 200", [&] { return push("{\"id\":1}\n").status == 200; });
   BOOST_TEST(rows() == "1|1");
+}
+
+BOOST_AUTO_TEST_CASE(a_pipeline_that_starts_is_never_unknown) {
+  for (int round = 0; round < 3; ++round) {
+    const auto name = "q" + std::to_string(round);
+    node.apply(name, "pipeline: " + name +
+                         "\nsource: { type: http, token: s3cret }\nloads:\n"
+                         "  - { name: l, destination: { type: sqlite, path: out.db, table: " +
+                         name + " }, mode: append }\n");
+    eventually("it takes changes", [&] {
+      const auto status = push("\n", {}, name).status;
+      BOOST_TEST((status == 200 || status == 503), "right after apply: " << status);
+      return status == 200;
+    });
+  }
+  node.kill9();
+  node.start();
+  eventually("it takes changes after a restart", [&] {
+    const auto status = push("\n", {}, "q0").status;
+    BOOST_TEST((status == 200 || status == 503), "right after a restart: " << status);
+    return status == 200;
+  });
 }
 
 BOOST_AUTO_TEST_CASE(many_clients_at_once_get_200_or_429_and_every_200_is_there_once) {

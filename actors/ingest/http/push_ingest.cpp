@@ -18,16 +18,16 @@ void push_state::attach() {
   window = http::producer_window{};
   const auto mine = ++attempt;
   self->request(stage, caf::infinite, attach_atom::value)
-    .then(
-      [this, mine](const attach_reply& reply) {
-        if (mine != attempt) return;
-        if (!reply.ok) return;
-        if (auto restored = window.restore(reply.state); !restored) return self->quit(quit_reason(restored.error()));
-        session = reply.session;
-        attached = true;
-        report();
-      },
-      [](const caf::error&) {});
+      .then(
+          [this, mine](const attach_reply& reply) {
+            if (mine != attempt) return;
+            if (!reply.ok) return;
+            if (auto restored = window.restore(reply.state); !restored) return self->quit(quit_reason(restored.error()));
+            session = reply.session;
+            attached = true;
+            report();
+          },
+          [](const caf::error&) {});
 }
 
 caf::result<push_reply> push_state::push(const push_request& request) {
@@ -39,20 +39,27 @@ caf::result<push_reply> push_state::push(const push_request& request) {
     auto verdict = window.begin(request.producer, request.sequence, ticket);
     using kind = http::producer_window::verdict;
     switch (verdict.what) {
-    case kind::accepted: state = std::move(verdict.state); break;
+    case kind::accepted:
+      state = std::move(verdict.state);
+      break;
     case kind::in_flight: {
       auto promise = self->make_response_promise<push_reply>();
       waiters[ticket] = {promise, 0};
       return promise;
     }
-    case kind::repeat: return reply_of(200, "");
-    case kind::too_old: return reply_of(409, verdict.message);
+    case kind::repeat:
+      return reply_of(200, "");
+    case kind::too_old:
+      return reply_of(409, verdict.message);
     case kind::busy:
-    case kind::too_many_producers: return reply_of(429, verdict.message, 1);
-    case kind::bad_producer: return reply_of(400, verdict.message);
+    case kind::too_many_producers:
+      return reply_of(429, verdict.message, 1);
+    case kind::bad_producer:
+      return reply_of(400, verdict.message);
     }
   }
-  auto blocks = http::split_body(request.body, ctx->spec->source.envelope, http::origin_of(request.producer, request.sequence, named), std::move(state));
+  auto blocks = http::split_body(request.body, ctx->spec->source.envelope,
+                                 http::origin_of(request.producer, request.sequence, named), std::move(state));
   const auto accepted = http::changes_in(blocks);
   if (blocks.empty()) return push_reply{200, 0, "", 0};
   append_request append;
@@ -71,16 +78,17 @@ caf::result<push_reply> push_state::push(const push_request& request) {
   auto promise = self->make_response_promise<push_reply>();
   waiters[ticket] = {promise, accepted};
   self->request(stage, caf::infinite, std::move(append))
-    .then(
-      [this, mine = attempt, ticket, named, producer = request.producer, sequence = request.sequence](const append_reply& r) {
-        if (mine != attempt) return;
-        if (is(r.why, errc::stale_session)) return self->quit(quit_reason(r.why));
-        waiting = r.ok ? std::string{} : r.why.message;
-        auto tickets = named ? (r.ok ? window.acknowledged(producer, sequence) : window.failed(producer, sequence)) : std::vector{ticket};
-        settle(tickets, r.ok ? push_reply{200, 0, "", 0} : reply_of(503, r.why.message, 5));
-        report();
-      },
-      [](const caf::error&) {}); // the stage died: attach() answers
+      .then(
+          [this, mine = attempt, ticket, named, producer = request.producer, sequence = request.sequence](const append_reply& r) {
+            if (mine != attempt) return;
+            if (is(r.why, errc::stale_session)) return self->quit(quit_reason(r.why));
+            waiting = r.ok ? std::string{} : r.why.message;
+            auto tickets = named ? (r.ok ? window.acknowledged(producer, sequence) : window.failed(producer, sequence))
+                                 : std::vector{ticket};
+            settle(tickets, r.ok ? push_reply{200, 0, "", 0} : reply_of(503, r.why.message, 5));
+            report();
+          },
+          [](const caf::error&) {}); // the stage died: attach() answers
   return promise;
 }
 
@@ -106,8 +114,8 @@ void push_state::report() {
   self->send(supervisor, r);
 }
 
-ingest_actor::behavior_type push_ingest(ingest_actor::stateful_pointer<push_state> self, pipeline_context_ptr ctx, pipeline_actor supervisor,
-                                        stage_actor stage) {
+ingest_actor::behavior_type push_ingest(ingest_actor::stateful_pointer<push_state> self, pipeline_context_ptr ctx,
+                                        pipeline_actor supervisor, stage_actor stage) {
   set_crash_handler(self, ctx, ctx->component("ingest"));
   auto& st = self->state;
   st.ctx = std::move(ctx);
@@ -115,19 +123,19 @@ ingest_actor::behavior_type push_ingest(ingest_actor::stateful_pointer<push_stat
   st.stage = std::move(stage);
   st.attach();
   return {
-    [](tick_atom) {},
-    [self](wire_atom, const stage_actor& s) {
-      self->state.stage = s;
-      self->state.attach();
-    },
-    [self](drain_atom) -> caf::result<simple_reply> {
-      auto& st = self->state;
-      st.stopping = true;
-      if (st.waiters.empty()) return simple_reply{};
-      st.drained = self->make_response_promise<simple_reply>();
-      return st.drained;
-    },
-    [self](const push_message& m) { return self->state.push(*m.request); },
+      [](tick_atom) {},
+      [self](wire_atom, const stage_actor& s) {
+        self->state.stage = s;
+        self->state.attach();
+      },
+      [self](drain_atom) -> caf::result<simple_reply> {
+        auto& st = self->state;
+        st.stopping = true;
+        if (st.waiters.empty()) return simple_reply{};
+        st.drained = self->make_response_promise<simple_reply>();
+        return st.drained;
+      },
+      [self](const push_message& m) { return self->state.push(*m.request); },
   };
 }
 

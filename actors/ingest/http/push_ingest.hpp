@@ -35,7 +35,7 @@ struct push_state {
   void report();
 };
 
-ingest_actor::behavior_type push_ingest(ingest_actor::stateful_pointer<push_state> self, pipeline_context_ptr ctx, pipeline_actor supervisor,
-                                        stage_actor stage);
+ingest_actor::behavior_type push_ingest(ingest_actor::stateful_pointer<push_state> self, pipeline_context_ptr ctx,
+                                        pipeline_actor supervisor, stage_actor stage);
 
 } // namespace millrace::actors::ingest

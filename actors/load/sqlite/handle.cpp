@@ -9,6 +9,9 @@
 #include <unistd.h>
 
 namespace millrace::actors::load::sqlite {
+
+void configure_library() { sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0); }
+
 namespace {
 
 std::string parent_of(const std::string& path) {

@@ -20,6 +20,9 @@ struct db_closer {
 };
 using db_ptr = std::unique_ptr<sqlite3, db_closer>;
 
+/// Once, before the process uses SQLite: no memory statistics, whose one lock all workers and writers would share.
+void configure_library();
+
 /// "na""me": any text but one with a NUL byte is an identifier.
 std::string quoted(std::string_view name);
 
