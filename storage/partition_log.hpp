@@ -31,6 +31,9 @@ public:
   virtual ~partition_log() = default;
 
   // ---- Writer
+  /// Makes the calling thread the only writer: an earlier one, whose owner may not have ended yet, gets `fenced` from now on.
+  /// Waits for a call of it that is under way. Without this call any one thread may write.
+  virtual void take_writer() = 0;
   /// Appends all of `batches` or none, synced on return; gives the offset of the first change. One call is one sync:
   /// the caller groups what waits. Batches without changes only move the source's state.
   virtual result<offset> append(std::span<const staged_batch_ptr> batches) = 0;

@@ -24,6 +24,7 @@ void stage_state::open() {
     return;
   }
   log = std::move(opened).value();
+  log->take_writer(); // an earlier stage may still have a call in its mailbox: it is refused from here on
   auto letters = ctx->node->options.store->dead_letters(ctx->uid, 0);
   if (!letters) {
     ctx->node->fatal(letters.error(), ctx->component("stage"));

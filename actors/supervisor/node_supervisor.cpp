@@ -386,6 +386,10 @@ caf::result<admin_reply> node_state::call(const admin_call& c) {
     const auto name = c.name.substr(0, c.name.find('/'));
     const auto it = pipelines.find(name);
     if (it == pipelines.end()) return refused("not_found", "no actor '" + c.name + "'; `millrace actors` lists them");
+    if (c.name == name && it->second.actor) { // the pipeline supervisor itself: its children end with it, and it starts anew
+      self->send_exit(it->second.actor, caf::exit_reason::kill);
+      return document({{"killed", name}});
+    }
     return forward(c, it->second);
   }
   default:

@@ -196,11 +196,10 @@ caf::result<admin_reply> pipeline_state::redrive(const admin_call& c, bool disca
   if (!s) return refused("unavailable", "the stage is not running");
 
   std::uint64_t superseded = 0, found = 0;
-  auto promise = self->make_response_promise<admin_reply>();
   auto pending = std::make_shared<std::vector<pending_redrive>>();
   for (const auto& l : ctx->spec->loads) {
     if ((!filter->load.empty() && filter->load != l.name) || (only && load_of_id != l.name)) continue;
-    pending_redrive p{c, l.name, {}, {}, clock::now() + redrive_wait, promise};
+    pending_redrive p{c, l.name, {}, {}, clock::now() + redrive_wait, {}};
     const auto scanned = ctx->dead_letters->scan(l.name, only.value_or(storage::offset{0}),
                                                  only ? storage::offset{only->value + 1} : storage::offset{~0ull}, false,
                                                  [&](const storage::dead_letter& d) {
@@ -223,6 +222,8 @@ caf::result<admin_reply> pipeline_state::redrive(const admin_call& c, bool disca
         "refused",
         std::to_string(superseded) + (superseded == 1 ? " dead letter is" : " dead letters are") +
             " superseded: a later change of the key was delivered since; --force puts the older values over the newer ones");
+  auto promise = self->make_response_promise<admin_reply>(); // not before: a plain return would go nowhere
+  for (auto& p : *pending) p.promise = promise;
   // One entry after the other; the last one's offset tells when all are through.
   struct progress {
     std::size_t load = 0, next = 0;

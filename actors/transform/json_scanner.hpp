@@ -1,7 +1,7 @@
 #pragma once
 // One pass over one JSON text that validates ALL of it and hands out slices. simdjson's on-demand parser is faster at the fields
-// it is asked for, but does not validate what it skips: whether a change is a dead letter must not depend on which fields a schema
-// names. simdjson still validates the UTF-8, and its DOM parser is the oracle of the scanner's tests.
+// it is asked for, but does not validate what it skips: whether a change is a dead letter must not depend on which fields a
+// schema names. simdjson still validates the UTF-8, and its DOM parser is the oracle of the scanner's tests.
 
 #include "actors/transform/arena.hpp"
 

@@ -366,20 +366,23 @@ void lua_sandbox::unwrap(lua_State* L) {
 
 bool lua_sandbox::kept_nothing() {
   lua_State* L = L_.get();
+  bool nothing = true;
   for (const kept_value& k : kept_) {
     lua_rawgeti(L, LUA_REGISTRYINDEX, k.function);
     lua_getupvalue(L, -1, k.index);
     lua_rawgeti(L, LUA_REGISTRYINDEX, k.value);
-    const bool same = lua_rawequal(L, -1, -2);
-    if (!same) {
-      changed_ = k.name;
-      lua_setupvalue(L, -3, k.index); // as it was: the next change must not see it
-      lua_pop(L, 2);
-      return false;
+    const bool no_number = !lua_rawequal(L, -1, -1); // not-a-number equals nothing, not even itself
+    const bool same = lua_rawequal(L, -1, -2) || (no_number && !lua_rawequal(L, -2, -2));
+    if (same) {
+      lua_pop(L, 3);
+      continue;
     }
-    lua_pop(L, 3);
+    nothing = false;
+    changed_ = k.name;
+    lua_setupvalue(L, -3, k.index); // as it was: the next change must not see it
+    lua_pop(L, 2);
   }
-  return true;
+  return nothing;
 }
 
 void lua_sandbox::begin_call() { lua_rawgeti(L_.get(), LUA_REGISTRYINDEX, function_); }
@@ -398,9 +401,7 @@ std::string lua_sandbox::call(int arguments) {
     lua_pop(L, 1);
     message = stop_message();
   }
-  bool kept = false;
-  while (!kept_nothing()) kept = true; // restores one a time
-  if (kept && message.empty()) {
+  if (!kept_nothing() && message.empty()) {
     lua_pop(L, 1);
     message = "changed the local '" + changed_ + "', which outlives the change: workers would give different rows";
   }

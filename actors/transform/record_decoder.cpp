@@ -45,7 +45,8 @@ record_decoder::record_decoder(const table_spec& table, std::vector<std::string>
 
     cell value;
     std::string why;
-    if (field.default_value && !coerce(cell::text(*field.default_value), {field.type, field.format}, default_memory_, value, why))
+    if (field.default_value && !coerce(cell::text(default_memory_->copy(*field.default_value)), {field.type, field.format},
+                                       *default_memory_, value, why))
       errors.emplace_back(field.where, "default of " + field.name + ": " + why);
     const bool timed = field.type == data_type::date || field.type == data_type::timestamp;
     if (const std::string bad = timed ? bad_directive(field.format) : ""; !bad.empty())
@@ -236,7 +237,7 @@ bool record_decoder::decode_csv(frame& f, std::uint32_t slot, std::string_view r
     if (names.starts_with("\xef\xbb\xbf")) names.remove_prefix(3);
     if (names.empty())
       header_error_ = "the file has no header record";
-    else if (std::string why; !split_csv(names, default_memory_, cells_, why))
+    else if (std::string why; !split_csv(names, header_memory_, cells_, why))
       header_error_ = "the file's header record is not valid CSV " + why;
     else
       for (const csv_cell& c : cells_) {

@@ -31,6 +31,8 @@ public:
 
   const std::vector<frame_column>& columns() const { return columns_; }
   const std::vector<cell>& defaults() const { return defaults_; }
+  /// What defaults point into: a row_set outlives the transformer that made it.
+  std::shared_ptr<void> default_memory() const { return default_memory_; }
   /// Must follow frame::begin() of every run.
   void begin_run(frame& f);
   /// What Debezium's mark for a value it was not sent becomes: in an update the destination's value stays.
@@ -73,7 +75,8 @@ private:
   std::vector<std::string> key_names_;
   std::vector<frame_column> columns_;
   std::vector<cell> defaults_;
-  arena default_memory_;
+  std::shared_ptr<arena> default_memory_ = std::make_shared<arena>();
+  arena header_memory_;
   std::unordered_map<std::string_view, std::unique_ptr<source_field>> fields_; ///< keys are the fields' own names
   std::vector<source_field*> order_;                                           ///< of the last record's keys
   std::vector<source_field*> header_fields_;

@@ -183,7 +183,8 @@ void table_program::decode_event(run_state& state, std::uint32_t change, const c
                                                   state.memory(), before_problem);
   const std::uint64_t hash = decoder_->key_hash(frame_, before.slot);
   frame_row& main = frame_.rows.back();
-  if (!decoded && hash != 0 && hash != main.key_hash) state.set_before_key(change, hash); // a move that failed holds the old key, too
+  if (!decoded && hash != 0 && hash != main.key_hash)
+    state.set_before_key(change, hash); // a move that failed holds the old key, too
   if (!readable_key) {
     state.fail(frame_, main, before_problem.reason, "in `before`: " + before_problem.message, "schema", before_problem.column);
   } else if (hash != 0 && (hash != main.key_hash || key_made_)) {
@@ -305,6 +306,7 @@ void table_program::lay_out(run_state& state, row_set& out, bool whole) {
   }
   layout_ = static_cast<std::uint16_t>(out.layouts.size());
   out.layouts.push_back(*known);
+  out.memory.push_back(decoder_->default_memory());
   moved_ = whole && out_columns_.size() == frame_.stride() && out_columns_.size() == frame_.columns.size();
   if (moved_) {
     out.cells = std::move(frame_.all_cells());

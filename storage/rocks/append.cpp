@@ -114,7 +114,21 @@ result<offset> rocks_partition_log::append_entries(std::span<const staged_entry*
   return begin;
 }
 
+void rocks_partition_log::take_writer() {
+  std::lock_guard lock(writing_);
+  writer_ = std::this_thread::get_id();
+}
+
+result<std::unique_lock<std::mutex>> rocks_partition_log::enter_writer() {
+  std::unique_lock lock(writing_);
+  if (writer_ != std::thread::id{} && writer_ != std::this_thread::get_id())
+    return failure{errc::fenced, place() + ": another writer of this process has taken over"};
+  return lock;
+}
+
 result<offset> rocks_partition_log::append(std::span<const staged_batch_ptr> batches) {
+  auto writing = enter_writer();
+  if (!writing) return writing.error();
   std::vector<const staged_entry*> entries;
   entries.reserve(batches.size());
   for (const auto& batch : batches) {
@@ -133,6 +147,8 @@ result<offset> rocks_partition_log::append_control(batch_kind kind, const contro
 }
 
 result<offset> rocks_partition_log::append_quarantine(std::string_view load, std::span<const dead_letter> letters) {
+  auto writing = enter_writer();
+  if (!writing) return writing.error();
   auto transaction = letters_->begin(load);
   if (!transaction) return transaction.error();
   auto& rows = *transaction.value();
@@ -163,6 +179,8 @@ result<offset> rocks_partition_log::append_quarantine(std::string_view load, std
 }
 
 result<offset> rocks_partition_log::append_redrive(std::string_view load, std::span<const offset> letters, bool force) {
+  auto writing = enter_writer();
+  if (!writing) return writing.error();
   control_entry order;
   order.load = load;
   order.offsets.assign(letters.begin(), letters.end());
@@ -171,6 +189,8 @@ result<offset> rocks_partition_log::append_redrive(std::string_view load, std::s
 }
 
 result<offset> rocks_partition_log::append_discard(std::string_view load, std::span<const offset> letters) {
+  auto writing = enter_writer();
+  if (!writing) return writing.error();
   control_entry order;
   order.load = load;
   order.offsets.assign(letters.begin(), letters.end());
@@ -178,6 +198,8 @@ result<offset> rocks_partition_log::append_discard(std::string_view load, std::s
 }
 
 result<offset> rocks_partition_log::append_rewind(std::string_view load, offset to, bool truncate) {
+  auto writing = enter_writer();
+  if (!writing) return writing.error();
   if (to > next_)
     return failure{errc::invalid, place(to) + ": cannot rewind beyond the end of the log, " + std::to_string(next_.value)};
   auto transaction = letters_->begin(load);

@@ -76,6 +76,8 @@ result<std::shared_ptr<database>> database::open(const store_options& options) {
   auto settings = database_settings(self->memory_);
   const auto logger = std::make_shared<message_logger>(options.on_message);
   settings.info_log = logger;
+  self->damage_ = std::make_shared<damage_listener>();
+  settings.listeners.push_back(self->damage_);
   const auto logs = log_settings(self->memory_, self->cache_);
   const auto tables = table_settings(self->cache_);
 
@@ -180,6 +182,7 @@ result<void> database::drop_log_family(const std::string& name) {
 
 result<void> database::write(rocksdb::WriteBatch& batch, durability d, std::string_view what) {
   if (auto ok = refuse_if_failed(); !ok) return ok.error();
+  if (damage_->take()) settle_damage();
   rocksdb::WriteOptions options;
   options.sync = d == durability::synced;
   if (auto status = db_->Write(options, &batch); !status.ok()) return failed_write(status, what);
@@ -196,6 +199,15 @@ result<void> database::refuse_if_failed() const {
   if (!failed_.load(std::memory_order_acquire)) return success();
   std::lock_guard lock(failure_mutex_);
   return failure{errc::io_failed, "the store takes no writes since one failed; restart the node. It was: " + first_failure_};
+}
+
+void database::settle_damage() {
+  say("a compaction met a damaged block; the logs' files stay where they are until the next start. Readers of the damaged offset "
+      "are told");
+  std::lock_guard lock(families_mutex_);
+  for (auto& [name, handle] : logs_)
+    if (auto status = db_->SetOptions(handle, {{"disable_auto_compactions", "true"}}); !status.ok())
+      say("cannot stop the compaction of " + name + ": " + status.ToString());
 }
 
 failure database::failed_write(const rocksdb::Status& status, std::string_view what) {

@@ -2,6 +2,7 @@
 // The node's RocksDB: its settings, its column families, and the one rule for writes that fail. Only rocks/ includes this.
 
 #include "storage/node_store.hpp"
+#include "storage/rocks/damage_listener.hpp"
 
 #include <rocksdb/db.h>
 
@@ -66,6 +67,8 @@ public:
 private:
   database() = default;
   failure failed_write(const rocksdb::Status& status, std::string_view what);
+  /// After a compaction met damage: logs keep their files where they are until the next start.
+  void settle_damage();
   result<void> refuse_if_failed() const;
 
   std::filesystem::path directory_;
@@ -73,6 +76,7 @@ private:
   memory_plan memory_;
   std::uint64_t reserve_bytes_ = 0;
   std::shared_ptr<rocksdb::Cache> cache_;
+  std::shared_ptr<damage_listener> damage_;
   std::unique_ptr<rocksdb::DB> db_;
   rocksdb::ColumnFamilyHandle* default_ = nullptr;
   rocksdb::ColumnFamilyHandle* meta_ = nullptr;

@@ -57,6 +57,8 @@ result<offset> rocks_partition_log::droppable(const retention_policy& policy, of
 }
 
 result<offset> rocks_partition_log::trim(const retention_policy& policy, offset floor, timestamp now, bool force) {
+  auto writing = enter_writer();
+  if (!writing) return writing.error();
   if (policy.time.count() < 0) return failure{errc::invalid, place() + ": a negative retention time"};
   // The newest entry stays whatever the policy says: offsets, times and hashes go on from it.
   const offset newest{next_.value - 1};

@@ -12,6 +12,7 @@
 #include "storage/rocks/tail_cache.hpp"
 
 #include <set>
+#include <thread>
 
 namespace millrace::storage::rocks {
 
@@ -29,6 +30,7 @@ public:
                                                            const partition_options& options);
 
   // ---- Writer
+  void take_writer() override;
   result<offset> append(std::span<const staged_batch_ptr> batches) override;
   result<offset> append_quarantine(std::string_view load, std::span<const dead_letter> letters) override;
   result<offset> append_redrive(std::string_view load, std::span<const offset> letters, bool force) override;
@@ -65,6 +67,7 @@ private:
   // append.cpp
   using extra_rows = std::function<void(rocksdb::WriteBatch&)>;
   result<offset> append_entries(std::span<const staged_entry* const> entries, database::use use, const extra_rows& extra);
+  result<std::unique_lock<std::mutex>> enter_writer();
   result<offset> append_control(batch_kind kind, const control_entry& control, const extra_rows& extra);
 
   // read.cpp
@@ -107,6 +110,9 @@ private:
   storage::epoch epoch_;
   std::uint64_t store_ = 0;
   std::uint64_t seen_epoch_ = 0;
+
+  std::mutex writing_; ///< held by whoever writes
+  std::thread::id writer_;
 
   // Writer's thread.
   hash128 last_hash_;

@@ -31,8 +31,12 @@ BOOST_AUTO_TEST_CASE(the_end_equals_that_of_an_undisturbed_run) {
   for (std::uint64_t round = 0; round < kills; ++round) {
     const auto before = disturbed.progress();
     append_file(input, orders.next(changes / (kills + 1)));
-    // Most kills come while the chunk flows, some while the node still starts. A random time is the fault itself, not a wait.
-    ::poll(nullptr, 0, static_cast<int>(random() % 400));
+    // Two of three kills come while the chunk flows, the others at any time, the node's start included. A random time is the
+    // fault itself, not a wait.
+    if (random() % 3 != 0)
+      eventually(
+          "changes flow", [&] { return disturbed.progress() > before; }, seconds{60}, [&] { return disturbed.node().log(); });
+    ::poll(nullptr, 0, static_cast<int>(random() % 200));
     peak = std::max(peak, disturbed.node().process().peak_memory());
     disturbed.node().kill9();
     const auto at_kill = disturbed.progress();
@@ -67,7 +71,7 @@ BOOST_AUTO_TEST_CASE(the_end_equals_that_of_an_undisturbed_run) {
   check_equal(disturbed.state(), undisturbed.state());
   check_audit(disturbed);
   check_against(orders.expected(), disturbed.node(), "orders", disturbed.database());
-  BOOST_TEST(killed_while_flowing > kills / 4, "too few kills came while changes were flowing: the run proves little");
+  BOOST_TEST(killed_while_flowing > kills / 2, "too few kills came while changes were flowing: the run proves little");
   BOOST_TEST((peak >> 20) < 400u);
 }
 

@@ -167,8 +167,8 @@ BOOST_AUTO_TEST_CASE(all_bodies_together_are_bounded) {
 }
 
 BOOST_AUTO_TEST_CASE(a_client_that_sends_too_slowly_is_ended) {
-  options.body_grace = std::chrono::milliseconds{200};
-  options.header_timeout = std::chrono::milliseconds{200};
+  options.body_grace = std::chrono::milliseconds{300};
+  options.header_timeout = std::chrono::milliseconds{1000};
   start();
   test::raw_client body(server->port());
   body.send(head_of(1000) + "x");
@@ -214,7 +214,7 @@ BOOST_AUTO_TEST_CASE(an_encoded_body_is_not_staged_as_it_is) {
 }
 
 BOOST_AUTO_TEST_CASE(health_needs_an_answer_of_the_node) {
-  options.health_timeout = std::chrono::milliseconds{100};
+  options.health_timeout = std::chrono::milliseconds{1000};
   start();
   BOOST_TEST(status_of(get("/healthz")) == 200);
   node.failed = true;
@@ -278,7 +278,6 @@ BOOST_AUTO_TEST_CASE(stopping_with_open_connections_and_calls_is_quick) {
   half.send(head_of(1000) + "x");
   node.silent = true;
   asked.send(head_of(3) + "{}\n");
-  BOOST_TEST(test::eventually([&] { return true; }));
   auto begun = std::chrono::steady_clock::now();
   server.reset();
   BOOST_TEST((std::chrono::steady_clock::now() - begun < std::chrono::seconds{5}));

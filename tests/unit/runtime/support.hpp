@@ -39,7 +39,7 @@ public:
 
 /// Waits for a condition, not for a time.
 template <class Condition>
-bool eventually(Condition condition, std::chrono::milliseconds limit = std::chrono::seconds{20}) {
+bool eventually(Condition condition, std::chrono::milliseconds limit = std::chrono::seconds{60}) {
   auto deadline = std::chrono::steady_clock::now() + limit;
   while (!condition()) {
     if (std::chrono::steady_clock::now() > deadline) return false;
@@ -151,7 +151,7 @@ public:
     return true;
   }
   /// What came until the other side closed, a whole answer (by its Content-Length) is there, or the limit passed.
-  std::string receive(std::chrono::milliseconds limit = std::chrono::seconds{20}) {
+  std::string receive(std::chrono::milliseconds limit = std::chrono::seconds{60}) {
     std::string out;
     auto deadline = std::chrono::steady_clock::now() + limit;
     char buffer[4096];
