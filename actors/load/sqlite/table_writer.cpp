@@ -19,6 +19,11 @@ using transform::table_layout;
 constexpr std::size_t plans_max = 32;
 constexpr std::size_t subsets_max = 64;
 
+/// The source's commit time, else when the change arrived.
+storage::timestamp time_of(const row_set& set, const row& r) {
+  return r.time_us != 0 ? storage::timestamp{std::chrono::microseconds{r.time_us}} : set.batch->first_time();
+}
+
 bool has_value(const cell& c) { return c.k != cell::kind::null && c.k != cell::kind::missing; }
 
 /// Why the table can never have this column; empty if it can.
@@ -247,7 +252,7 @@ bool table_writer::compound(const row& r) const noexcept {
 }
 
 fate table_writer::apply(connection& c, const row_set& set, const row& r, verdict& out) {
-  if (r.op == operation::truncate) return truncate(c, set, out);
+  if (r.op == operation::truncate) return truncate(c, set, r, out);
   const bool removes = r.op == operation::remove;
   if (removes && spec_.mode == load_mode::append) return fate::applied; // the transform counts them as filtered
   const auto* cells = set.cells_of(r);
@@ -351,7 +356,7 @@ fate table_writer::move(connection& c, layout_plan& plan, const row_set& set, co
 fate table_writer::version(connection& c, layout_plan& plan, const row_set& set, const row& r, verdict& out) {
   const auto* cells = set.cells_of(r);
   const auto* before = set.cells.data() + r.before_key;
-  const auto at = time_text(set.batch->first_time());
+  const auto at = time_text(time_of(set, r));
   if (const auto f = close_current(c, plan, {cells, true}, at, out); f != fate::applied) return f;
   if (r.has_before_key)
     if (const auto f = close_current(c, plan, {before, false}, at, out); f != fate::applied) return f;
@@ -370,7 +375,7 @@ fate table_writer::version(connection& c, layout_plan& plan, const row_set& set,
 
 fate table_writer::remove(connection& c, layout_plan& plan, const row_set& set, const row& r, verdict& out) {
   const key_cells key{set.cells_of(r), true};
-  if (spec_.mode == load_mode::history) return close_current(c, plan, key, time_text(set.batch->first_time()), out);
+  if (spec_.mode == load_mode::history) return close_current(c, plan, key, time_text(time_of(set, r)), out);
   const statement_text text(spec_, *plan.layout);
   const bool marks = spec_.mode == load_mode::soft_delete;
   auto& s = marks ? plan.mark : plan.erase;
@@ -380,7 +385,7 @@ fate table_writer::remove(connection& c, layout_plan& plan, const row_set& set, 
   return step(c, s.handle.get(), out);
 }
 
-fate table_writer::truncate(connection& c, const row_set& set, verdict& out) {
+fate table_writer::truncate(connection& c, const row_set& set, const row& r, verdict& out) {
   if (!known_) {
     auto shape = read_shape(c, spec_.to);
     if (!shape) return out.trouble = shape.error(), fate::failed;
@@ -406,7 +411,7 @@ fate table_writer::truncate(connection& c, const row_set& set, verdict& out) {
   if (!s) return out.trouble = s.error(), fate::failed;
   std::string at;
   if (spec_.mode == load_mode::history) {
-    at = time_text(set.batch->first_time());
+    at = time_text(time_of(set, r));
     sqlite3_bind_text(s.value().get(), 1, at.data(), static_cast<int>(at.size()), SQLITE_STATIC);
   }
   return step(c, s.value().get(), out);

@@ -59,7 +59,7 @@ private:
   fate move(connection& c, layout_plan& plan, const transform::row_set& set, const transform::row& r, verdict& out);
   fate version(connection& c, layout_plan& plan, const transform::row_set& set, const transform::row& r, verdict& out);
   fate remove(connection& c, layout_plan& plan, const transform::row_set& set, const transform::row& r, verdict& out);
-  fate truncate(connection& c, const transform::row_set& set, verdict& out);
+  fate truncate(connection& c, const transform::row_set& set, const transform::row& r, verdict& out);
   fate close_current(connection& c, layout_plan& plan, const key_cells& key, const std::string& at, verdict& out);
   fate found(connection& c, layout_plan& plan, const transform::cell* key, bool& yes, verdict& out);
 
