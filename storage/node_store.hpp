@@ -11,6 +11,7 @@ namespace millrace::storage {
 struct store_options {
   std::filesystem::path directory;
   /// Refuse appends (no_space) below this many free bytes on the file system; 0: the smaller of 512 MiB and 5 % of it.
+  /// Never less than a log's memtable and 16 MiB (48 MiB by default), which a start after a kill may have to write.
   std::uint64_t disk_reserve_bytes = 0;
   std::size_t memory_bytes = 128u << 20; ///< memtables, block cache and tail caches together
   /// RocksDB's own words, warnings and above; called on any thread. Never RocksDB's default info log: it aborts on a full disk.

@@ -69,7 +69,10 @@ result<std::shared_ptr<database>> database::open(const store_options& options) {
   self->directory_ = options.directory / "rocks";
   self->on_message_ = options.on_message;
   self->memory_ = plan_memory(options.memory_bytes);
-  self->reserve_bytes_ = options.disk_reserve_bytes;
+  // A start after a kill may have to write one memtable of a log before anything else.
+  if (options.disk_reserve_bytes != 0)
+    self->reserve_bytes_ =
+        std::max<std::uint64_t>(options.disk_reserve_bytes, self->memory_.log_memtable + (std::size_t{16} << 20));
   if (auto ok = make_folder(self->directory_); !ok) return ok.error();
   self->cache_ = rocksdb::NewLRUCache(self->memory_.block_cache, 2);
 
@@ -229,7 +232,10 @@ node_store::disk_space database::space() const {
   }
   s.free_bytes = std::uint64_t{fs.f_bavail} * fs.f_frsize;
   s.total_bytes = std::uint64_t{fs.f_blocks} * fs.f_frsize;
-  s.reserve_bytes = reserve_bytes_ != 0 ? reserve_bytes_ : std::min<std::uint64_t>(std::uint64_t{512} << 20, s.total_bytes / 20);
+  const auto floor = memory_.log_memtable + (std::size_t{16} << 20);
+  s.reserve_bytes = reserve_bytes_ != 0
+                        ? reserve_bytes_
+                        : std::max<std::uint64_t>(floor, std::min<std::uint64_t>(std::uint64_t{512} << 20, s.total_bytes / 20));
   return s;
 }
 

@@ -32,6 +32,7 @@ rocksdb::DBOptions database_settings(const memory_plan& plan) {
   o.wal_recovery_mode = rocksdb::WALRecoveryMode::kTolerateCorruptedTailRecords;
   o.max_bgerror_resume_count = 0; // a failed write ends the process; resuming behind our back leaves families inconsistent
   o.recycle_log_file_num = 0;
+  o.avoid_flush_during_recovery = true; // a node must start on a full disk, to say that it is full
   o.wal_compression = rocksdb::kNoCompression;
   o.manual_wal_flush = false;
   o.wal_bytes_per_sync = 0;

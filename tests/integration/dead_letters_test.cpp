@@ -28,7 +28,9 @@ struct letters_node : running_node {
 BOOST_FIXTURE_TEST_SUITE(dead_letters, letters_node)
 
 BOOST_AUTO_TEST_CASE(after_the_spec_is_repaired_a_redrive_delivers_in_order) {
-  write_file(path("in.ndjson"), "{\"id\":1,\"a\":\"x\",\"b\":6}\n{\"id\":2,\"a\":2,\"b\":2}\n{\"id\":1,\"a\":7,\"b\":7}\n{\"id\":1,\"a\":8,\"b\":8}\n");
+  write_file(
+      path("in.ndjson"),
+      "{\"id\":1,\"a\":\"x\",\"b\":6}\n{\"id\":2,\"a\":2,\"b\":2}\n{\"id\":1,\"a\":7,\"b\":7}\n{\"id\":1,\"a\":8,\"b\":8}\n");
   node.apply("p", spec("a", "hold"));
   node.caught_up("p");
   BOOST_TEST(rows() == "2|2 ");
@@ -72,7 +74,8 @@ BOOST_AUTO_TEST_CASE(discarding_the_cause_under_hold_releases_the_held_changes) 
 }
 
 BOOST_AUTO_TEST_CASE(under_continue_a_superseded_change_is_redriven_only_by_force) {
-  write_file(path("in.ndjson"), "{\"id\":1,\"a\":\"old\",\"b\":6}\n{\"id\":1,\"a\":7,\"b\":7}\n{\"id\":2,\"a\":\"alone\",\"b\":2}\n");
+  write_file(path("in.ndjson"),
+             "{\"id\":1,\"a\":\"old\",\"b\":6}\n{\"id\":1,\"a\":7,\"b\":7}\n{\"id\":2,\"a\":\"alone\",\"b\":2}\n");
   node.apply("p", spec("a", "continue"));
   node.caught_up("p");
   BOOST_TEST(rows() == "1|7 ");

@@ -39,7 +39,7 @@ BOOST_AUTO_TEST_CASE(the_films_end_in_sqlite_and_every_change_is_accounted_for) 
     BOOST_TEST(letter.at("error").at("message") != "");
     if (letter.at("reason") == "constraint") BOOST_TEST(letter.at("error").at("constraint") == "earned_something", letter.dump());
   }
-  BOOST_TEST(reasons["schema"] == 5);     // no title or no gross; "required" is asked after the last step, so not of filtered films
+  BOOST_TEST(reasons["schema"] == 5); // no title or no gross; "required" is asked after the last step, so not of filtered films
   BOOST_TEST(reasons["transform"] == 24); // from the future
   BOOST_TEST(reasons["constraint"] == 42, "expected 42 films that earned nothing, found " << reasons["constraint"]);
   BOOST_TEST(reasons.size() == 3u);
