@@ -143,7 +143,8 @@ struct writer_report {
 
 } // namespace millrace::actors
 
-// clang-format off: it never settles on a layout of this list
+// It never settles on a layout of this list.
+// clang-format off
 #define MILLRACE_MESSAGES(X)                                                                                                     \
   X(attach_reply) X(append_request) X(append_reply) X(quarantine_request) X(control_request) X(trim_request)                     \
   X(seek_request) X(released) X(work) X(work_done) X(load_item) X(rewind_request) X(simple_reply) X(failure_report)              \
