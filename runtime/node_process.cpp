@@ -22,6 +22,8 @@ namespace {
 
 constexpr int exit_storage = 70;
 constexpr std::chrono::milliseconds drain_limit{4000};
+// timeout(1) and some init systems send the same signal twice within a millisecond: that is one request.
+constexpr std::chrono::milliseconds same_request{300};
 constexpr std::chrono::milliseconds exit_limit{4700}; // a supervisor of processes is promised an exit in under 5 s
 
 sigset_t stop_signals() {
@@ -43,14 +45,16 @@ int wait_for_signal(std::chrono::milliseconds limit) {
 /// While the node drains and ends, a second signal or the deadline ends the process, whatever the work hangs on.
 class impatience {
 public:
-  impatience(const actors::log_sink& log, std::chrono::steady_clock::time_point deadline)
-      : thread_([this, &log, deadline] {
+  impatience(const actors::log_sink& log, std::chrono::steady_clock::time_point begun)
+      : thread_([this, &log, begun] {
           while (!over_) {
-            if (std::chrono::steady_clock::now() > deadline) {
+            auto age = std::chrono::steady_clock::now() - begun;
+            if (age > exit_limit) {
               log("warn", "node", "ending before everything was put away; what was acknowledged is durable");
               ::_exit(0);
             }
-            if (int signal = wait_for_signal(std::chrono::milliseconds{100})) {
+            if (int signal = wait_for_signal(std::chrono::milliseconds{100});
+                signal && std::chrono::steady_clock::now() - begun > same_request) {
               log("warn", "node", "a second signal: ending at once; what was acknowledged is durable");
               ::_exit(128 + signal);
             }
@@ -159,7 +163,7 @@ int run_node(const config::node_config& config) {
           config::duration_text(drain_limit.count() / 1000.0));
   service_manager::stopping();
   auto begun = std::chrono::steady_clock::now();
-  impatience second(log, begun + exit_limit);
+  impatience second(log, begun);
   bool drained = node->drain(drain_limit);
   std::filesystem::remove(port_file, error);
   http.reset(); // after the drain: what was pushed before it got its answer

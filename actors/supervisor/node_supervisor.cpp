@@ -66,6 +66,13 @@ void node_state::start() {
   sweep();
 }
 
+/// An actor that has ended lives on until the last handle to it is gone, and its log with it: asked again until it works, and
+/// by the sweep of the next start if the node ends before.
+void node_state::drop_deleted() {
+  std::erase_if(deleted, [&](const std::string& uid) { return static_cast<bool>(ctx->options.store->drop_pipeline(uid)); });
+  if (!deleted.empty()) self->delayed_send(self, 200ms, tick_atom::value);
+}
+
 /// A node that died between the two steps of a delete left a log that nobody owns.
 void node_state::sweep() {
   auto parts = ctx->options.store->catalog().list("part/");
@@ -222,8 +229,8 @@ caf::result<admin_reply> node_state::remove(const std::string& name) {
     }
     const auto uid = e.uid;
     pipelines.erase(name);
-    if (auto dropped = ctx->options.store->drop_pipeline(uid); !dropped)
-      ctx->log("warn", "node", dropped.error().message); // the next start sweeps
+    deleted.push_back(uid);
+    drop_deleted();
     ctx->log("info", "node", "pipeline " + name + " deleted");
     promise.deliver(document({{"pipeline", name}, {"deleted", true}}));
   };
@@ -484,7 +491,7 @@ node_actor::behavior_type node_supervisor(node_actor::stateful_pointer<node_stat
         one();
         return promise;
       },
-      [](tick_atom) {},
+      [self](tick_atom) { self->state.drop_deleted(); },
   };
 }
 

@@ -10,6 +10,11 @@ namespace millrace::actors::supervisor {
 /// concerned. Detached: the catalog's commits are synced.
 struct node_state {
   explicit node_state(node_actor::stateful_pointer<node_state> self) : self(self) {}
+  /// However this actor ends, the pipelines end with it.
+  ~node_state() {
+    for (auto& [name, e] : pipelines)
+      if (e.actor) caf::anon_send_exit(e.actor, caf::exit_reason::user_shutdown);
+  }
   static constexpr const char* name = "node_supervisor";
 
   struct entry {
@@ -27,9 +32,11 @@ struct node_state {
   std::map<std::string, entry> pipelines;
   caf::typed_response_promise<simple_reply> drained;
   std::uint32_t draining = 0;
+  std::vector<std::string> deleted; ///< uids whose actors have ended, but may not all be gone
 
   void start();
   void sweep();
+  void drop_deleted();
   void spawn(entry& e);
   caf::result<admin_reply> call(const admin_call& c);
   admin_reply apply(const admin_call& c);

@@ -242,7 +242,7 @@ node_store::disk_space database::space() const {
 result<void> database::check_space(use u, std::uint64_t bytes, std::string_view what) const {
   const auto s = space();
   if (s.total_bytes == 0) return success(); // could not ask: the write itself will tell
-  const auto keep = u == use::data ? s.reserve_bytes : s.reserve_bytes / 2;
+  const auto keep = u == use::data ? s.reserve_bytes : s.reserve_bytes / 8;
   // Twice: once in the WAL, once in a file, before the WAL goes.
   if (s.free_bytes >= keep && s.free_bytes - keep >= 2 * bytes) return success();
   return failure{errc::no_space, std::string(what) + " needs " + mebibytes(2 * bytes + ((1u << 20) - 1)) + ", but " +

@@ -56,7 +56,7 @@ public:
   /// Makes memtables files; waits.
   result<void> flush(rocksdb::ColumnFamilyHandle* family, std::string_view what);
 
-  /// Data stops at the reserve; control entries (quarantine, redrive, rewind, epoch markers) at half of it, so that loads
+  /// Data stops at the reserve; control entries (quarantine, redrive, rewind, epoch markers) at an eighth of it, so that loads
   /// can drain a node that takes no more data; rows of offsets and the catalog are never refused.
   enum class use { data, control };
   result<void> check_space(use u, std::uint64_t bytes, std::string_view what) const;

@@ -8,8 +8,10 @@ namespace millrace::testing {
 namespace {
 
 std::string lines(int first, int end) {
+  const std::string pad(300, '.'); // more than is kept in memory, so that some of it comes into table files
   std::string text;
-  for (int i = first; i < end; ++i) text += R"({"id":)" + std::to_string(i) + R"(,"mark":"MARK-)" + std::to_string(i) + "-\"}\n";
+  for (int i = first; i < end; ++i)
+    text += R"({"id":)" + std::to_string(i) + R"(,"mark":"MARK-)" + std::to_string(i) + "-" + pad + "\"}\n";
   return text;
 }
 std::string spec(const std::string& name) {
@@ -49,11 +51,10 @@ BOOST_AUTO_TEST_CASE(a_damaged_block_names_partition_and_offset_and_other_pipeli
                [&](const json& s) { return s.at("ingested") == (s.at("pipeline") == "bad" ? count : 1); });
   node.caught_up("bad");
   node.caught_up("good");
-  // What stands in the write-ahead log comes into table files when it is recovered.
   std::string damaged;
   for (int tries = 0; tries < 3 && damaged.empty(); ++tries) {
     node.terminate();
-    damaged = damage(node.data(), "MARK-" + std::to_string(count / 3) + "-");
+    damaged = damage(node.data(), "MARK-" + std::to_string(count / 8) + "-");
     node.start();
   }
   BOOST_TEST_REQUIRE(!damaged.empty(), "the text was found in no table file");
@@ -70,7 +71,7 @@ BOOST_AUTO_TEST_CASE(a_damaged_block_names_partition_and_offset_and_other_pipeli
   const auto reason = status["loads"][0].value("reason", "");
   BOOST_TEST(reason.find("partition 0") != std::string::npos, status.dump());
   BOOST_TEST(reason.find("offset") != std::string::npos, status.dump());
-  BOOST_TEST(sqlite_file(path("bad.db")).number("select count(*) from t") <= count / 3);
+  BOOST_TEST(sqlite_file(path("bad.db")).number("select count(*) from t") <= count / 8);
 
   append_file(path("good.ndjson"), R"({"id":2})"
                                    "\n");

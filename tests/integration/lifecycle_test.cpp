@@ -123,6 +123,27 @@ BOOST_AUTO_TEST_CASE(a_second_node_on_the_same_folder_is_refused_and_harms_nothi
   BOOST_TEST(node.cli({"pipeline", "list"}).status == 0); // its socket is still there
 }
 
+BOOST_AUTO_TEST_CASE(a_port_in_use_ends_the_node_with_a_clear_message) {
+  write_file(path("in.ndjson"), lines(0, 10));
+  node.apply("p", plain_spec("p", "in.ndjson", appended, true));
+  node.caught_up("p");
+  node.terminate();
+  webhook_server taken;
+  auto config = read_file(node.config());
+  config.replace(config.find("127.0.0.1:0"), 11, "127.0.0.1:" + std::to_string(taken.port()));
+  write_file(path("taken.yaml"), config);
+  auto second = child::start({.argv = {binary(), "node", "--config", path("taken.yaml")},
+                              .env = {},
+                              .directory = node.directory(),
+                              .output = path("second.log")});
+  const auto status = second.wait_for(seconds{20});
+  const auto said = read_file(path("second.log"));
+  BOOST_TEST_REQUIRE(status.has_value(), "it neither runs nor ends: " << said);
+  BOOST_TEST(*status == 1);
+  BOOST_TEST(said.find("http.listen") != std::string::npos, said);
+  BOOST_TEST(said.find(std::to_string(taken.port())) != std::string::npos, said);
+}
+
 BOOST_AUTO_TEST_CASE(only_its_owner_may_use_the_admin_socket) {
   struct stat info {};
   BOOST_TEST_REQUIRE(::stat(node.socket().c_str(), &info) == 0);

@@ -86,18 +86,22 @@ void actor_restarts(std::uint64_t kills) {
   eventually("the first change is there", [&] { return newest(database) == 0; });
   std::mt19937_64 random(setting("MILLRACE_SEED", 1));
   std::vector<double> times;
+  std::map<std::string, std::vector<double>> by_role;
   for (std::uint64_t i = 1; i <= kills; ++i) {
     const auto actors = node.ask({"actors", "p"});
-    const auto id = actors.at(random() % actors.size()).at("id");
+    const auto victim = actors.at(random() % actors.size());
+    const auto id = victim.at("id");
     if (node.cli({"actors", "kill", id.is_string() ? id.get<std::string>() : id.dump()}).status != 0) continue;
     const auto start = test_clock::now();
     append_file(input, line(static_cast<long long>(i)));
     if (!becomes([&] { return newest(database) == static_cast<long long>(i); }, seconds{60}, milliseconds{1}))
       throw std::runtime_error("nothing moves after a kill\n" + node.status("p").dump(2));
     times.push_back(milliseconds_since(start));
+    by_role[victim.at("role").get<std::string>()].push_back(times.back());
     node.until("p", "it runs", [](const json& s) { return s.at("state") == "running"; });
   }
   print("actor killed -> a change fed after it is in SQLite", times);
+  for (const auto& [role, took] : by_role) print("  " + role, took);
   print_histogram(node);
 }
 

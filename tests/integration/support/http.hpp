@@ -31,6 +31,7 @@ public:
   webhook_server(const webhook_server&) = delete;
   webhook_server& operator=(const webhook_server&) = delete;
   std::string url() const { return "http://127.0.0.1:" + std::to_string(port_) + "/hook"; }
+  int port() const noexcept { return port_; }
   /// What to answer from now on; 200 at first.
   void answer_with(int status) { status_ = status; }
   std::vector<std::string> bodies() const;
