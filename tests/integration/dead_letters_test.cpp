@@ -52,7 +52,7 @@ BOOST_AUTO_TEST_CASE(after_the_spec_is_repaired_a_redrive_delivers_in_order) {
 
   node.apply("p", spec("b", "hold")); // the field with good numbers
   node.must({"dead-letters", "redrive", "p", "--all"});
-  node.until("p", "no dead letter is open", [](const json& s) { return s["loads"][0]["dead_letters"]["open"] == 0; });
+  node.until("p", "no dead letter is open", [](const json& s) { return in(s, "/loads/0/dead_letters/open") == 0; });
   BOOST_TEST(rows() == "1|8 2|2 ");                                    // the last change of key 1 came last
   BOOST_TEST(node.load("p", "l").at("dead_letters").at("total") == 3); // never falls
   BOOST_TEST(node.load("p", "l").at("delivered") == 4);
@@ -66,7 +66,7 @@ BOOST_AUTO_TEST_CASE(discarding_the_cause_under_hold_releases_the_held_changes) 
   node.caught_up("p");
   BOOST_TEST(rows() == "");
   node.must({"dead-letters", "discard", "p", "--id", id_of(0)});
-  node.until("p", "the held changes are delivered", [](const json& s) { return s["loads"][0]["delivered"] == 2; });
+  node.until("p", "the held changes are delivered", [](const json& s) { return in(s, "/loads/0/delivered") == 2; });
   BOOST_TEST(rows() == "1|8 ");
   BOOST_TEST(node.dead_letters("p").size() == 0u);
   BOOST_TEST(node.dead_letters("p", "", "discarded").size() == 1u);
@@ -85,10 +85,10 @@ BOOST_AUTO_TEST_CASE(under_continue_a_superseded_change_is_redriven_only_by_forc
   BOOST_TEST(refused.status == 1);
   BOOST_TEST(refused.err.find("supersede") != std::string::npos, refused.err);
   node.must({"dead-letters", "redrive", "p", "--id", second});
-  node.until("p", "one is open", [](const json& s) { return s["loads"][0]["dead_letters"]["open"] == 1; });
+  node.until("p", "one is open", [](const json& s) { return in(s, "/loads/0/dead_letters/open") == 1; });
   BOOST_TEST(rows() == "1|7 2|2 ");
   node.must({"dead-letters", "redrive", "p", "--id", first, "--force"});
-  node.until("p", "none is open", [](const json& s) { return s["loads"][0]["dead_letters"]["open"] == 0; });
+  node.until("p", "none is open", [](const json& s) { return in(s, "/loads/0/dead_letters/open") == 0; });
   BOOST_TEST(rows() == "1|6 2|2 ");
   BOOST_TEST(unaccounted(node, "p") == "");
 }
@@ -98,8 +98,8 @@ BOOST_AUTO_TEST_CASE(halt_stops_the_load_names_the_offset_and_resume_tries_again
   auto text = spec("a", "hold");
   text.replace(text.find("action: quarantine"), 18, "action: halt");
   node.apply("p", text);
-  const auto status = node.until("p", "the load is failed", [](const json& s) { return s["loads"][0]["state"] == "failed"; });
-  BOOST_TEST(status["loads"][0].value("reason", "").find("offset") != std::string::npos, status["loads"][0].dump());
+  const auto status = node.until("p", "the load is failed", [](const json& s) { return in(s, "/loads/0/state") == "failed"; });
+  BOOST_TEST(text_in(status, "/loads/0/reason").find("offset") != std::string::npos, status.dump());
   BOOST_TEST(rows() == "1|1 ");
   BOOST_TEST(node.dead_letters("p").size() == 0u);
   auto repaired = spec("b", "hold");

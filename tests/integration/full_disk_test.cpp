@@ -108,9 +108,9 @@ BOOST_AUTO_TEST_CASE(a_full_destination_is_waited_for_and_makes_no_dead_letters)
   spec.replace(spec.find("out.db"), 6, "\"" + (dir / "out" / "out.db").string() + "\"");
   node.apply("p", spec);
   const auto waiting = node.until(
-      "p", "the load waits for space", [](const json& s) { return s["loads"][0]["state"] == "waiting"; }, seconds{60});
-  BOOST_TEST(says_space(waiting["loads"][0].value("reason", "")), waiting.dump());
-  BOOST_TEST(waiting["loads"][0]["dead_letters"]["total"] == 0);
+      "p", "the load waits for space", [](const json& s) { return in(s, "/loads/0/state") == "waiting"; }, seconds{60});
+  BOOST_TEST(says_space(text_in(waiting, "/loads/0/reason")), waiting.dump());
+  BOOST_TEST(in(waiting, "/loads/0/dead_letters/total") == 0);
   node.until("p", "all is ingested all the same", [](const json& s) { return s.at("ingested") == 20000; });
   BOOST_TEST(node.metric("millrace_load_lag_changes").value_or(0) > 0);
   BOOST_TEST(http_get(node.http("/readyz")).status == 503);
@@ -136,8 +136,8 @@ BOOST_AUTO_TEST_CASE(a_locked_destination_is_waited_for) {
     other.execute("begin immediate");
     append_file(dir / "n/in.ndjson", lines(10, 20, 10));
     const auto waiting =
-        node.until("p", "the load waits for the lock", [](const json& s) { return s["loads"][0]["state"] == "waiting"; });
-    BOOST_TEST(waiting["loads"][0].value("reason", "").find("lock") != std::string::npos, waiting.dump());
+        node.until("p", "the load waits for the lock", [](const json& s) { return in(s, "/loads/0/state") == "waiting"; });
+    BOOST_TEST(text_in(waiting, "/loads/0/reason").find("lock") != std::string::npos, waiting.dump());
     other.execute("rollback");
   }
   node.caught_up("p");

@@ -38,7 +38,7 @@ BOOST_AUTO_TEST_CASE(what_got_200_is_durable) {
   BOOST_TEST(json::parse(answer.body).at("accepted") == 3);
   node.kill9();
   node.start();
-  node.until("p", "3 delivered", [](const json& s) { return s["loads"][0]["delivered"] == 3; });
+  node.until("p", "3 delivered", [](const json& s) { return in(s, "/loads/0/delivered") == 3; });
   BOOST_TEST(rows() == "3|3");
 }
 
@@ -55,7 +55,7 @@ BOOST_AUTO_TEST_CASE(a_repeated_sequence_stages_nothing_also_after_a_restart) {
   BOOST_TEST(numbered("{\"id\":10}\n", "shop", 10).status == 200); // any order within 10,000 of the highest
   BOOST_TEST(numbered("{\"id\":20003}\n", "shop", 20003).status == 200);
   BOOST_TEST(numbered("{\"id\":11}\n", "shop", 11).status == 409); // older, and unknown
-  node.until("p", "7 delivered", [](const json& s) { return s["loads"][0]["delivered"] == 7; });
+  node.until("p", "7 delivered", [](const json& s) { return in(s, "/loads/0/delivered") == 7; });
   BOOST_TEST(rows() == "7|7");
 }
 
@@ -64,7 +64,7 @@ BOOST_AUTO_TEST_CASE(the_same_sequence_at_the_same_moment_is_staged_once) {
   for (int i = 0; i < 16; ++i)
     answers.push_back(std::async(std::launch::async, [this] { return numbered("{\"id\":1}\n", "racer", 1).status; }));
   for (auto& answer : answers) BOOST_TEST(answer.get() == 200);
-  node.until("p", "one delivered", [](const json& s) { return s["loads"][0]["delivered"] == 1; });
+  node.until("p", "one delivered", [](const json& s) { return in(s, "/loads/0/delivered") == 1; });
   BOOST_TEST(rows() == "1|1");
 }
 
@@ -87,7 +87,7 @@ BOOST_AUTO_TEST_CASE(each_refusal_has_its_status) {
 
 BOOST_AUTO_TEST_CASE(bad_lines_are_staged_and_quarantined_by_the_load) {
   BOOST_TEST(push("{\"id\":1}\n{oops\n{}\n").status == 200);
-  node.until("p", "two dead letters", [](const json& s) { return s["loads"][0]["dead_letters"]["open"] == 2; });
+  node.until("p", "two dead letters", [](const json& s) { return in(s, "/loads/0/dead_letters/open") == 2; });
   BOOST_TEST(rows() == "1|1");
   BOOST_TEST(unaccounted(node, "p") == "");
 }

@@ -62,10 +62,10 @@ BOOST_AUTO_TEST_CASE(workers_come_with_depth_and_the_tree_says_why) {
                   "  transform:\n"
                   "      - lua: \"function transform(c) local x = 0 for i = 1, 300 do x = x + i % 7 end c.id = c.id + x * 0 "
                   "return c end\"\n");
-  node.until("p", "a worker more", [](const json& s) { return s["loads"][0]["workers"] > 1; });
+  node.until("p", "a worker more", [](const json& s) { return in(s, "/loads/0/workers") > 1; });
   node.caught_up("p");
   node.until(
-      "p", "one worker again after a calm time", [](const json& s) { return s["loads"][0]["workers"] == 1; }, seconds{120});
+      "p", "one worker again after a calm time", [](const json& s) { return in(s, "/loads/0/workers") == 1; }, seconds{120});
   BOOST_TEST(sqlite_file(path("out.db")).value("select count(*), count(distinct id) from t") == "300000|300000");
 }
 

@@ -1,6 +1,7 @@
 // Orders from a file to SQLite through a node with its durable log, against a bare loop of prepared upserts of the same rows.
 // Both in one run, in turns; the table, the journal (WAL, synchronous=FULL) and the rows in a transaction are the same.
-// MILLRACE_BENCH_CHANGES (1,000,000), MILLRACE_BENCH_ROUNDS (3), MILLRACE_BENCH_TRANSACTION (0: as many rows as the node took).
+// MILLRACE_BENCH_CHANGES (1,000,000), MILLRACE_BENCH_ROUNDS (3), MILLRACE_BENCH_TRANSACTION (50,000 rows; 0: as many as the node
+// took).
 
 #include "tests/integration/support/test_node.hpp"
 
@@ -91,7 +92,7 @@ sample ours(const std::string& input, const std::string& transform, std::int64_t
   eventually("all orders are in SQLite", done, seconds{600}, [&] { return node.status("orders").dump(2) + node.log(); });
   const std::chrono::duration<double> took = test_clock::now() - start;
   sample result{static_cast<double>(count) / took.count(), node.process().peak_memory(), 0};
-  result.commits = static_cast<std::uint64_t>(node.metric("millrace_batch_seconds_count", "stage=\"writer\"").value_or(0));
+  result.commits = static_cast<std::uint64_t>(node.metric("millrace_batch_seconds_count", "stage=\"load\"").value_or(0));
   sqlite_file out(database);
   if (out.number("select count(*) from orders where total is not null") != count) throw std::runtime_error("rows are missing");
   ddl = out.value("select sql from sqlite_master where name = 'orders'");
@@ -165,7 +166,7 @@ int main() try {
   std::cout << std::fixed;
   for (std::uint64_t round = 1; round <= rounds; ++round) {
     std::vector<double> these;
-    std::size_t transaction = setting("MILLRACE_BENCH_TRANSACTION", 0);
+    std::size_t transaction = setting("MILLRACE_BENCH_TRANSACTION", 50000);
     for (const auto& [name, transform] : variants) {
       const auto result = ours(input, transform, static_cast<std::int64_t>(count), ddl);
       these.push_back(result.rate);

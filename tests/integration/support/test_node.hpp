@@ -67,6 +67,13 @@ private:
   std::optional<child> process_;
 };
 
+/// What stands at a JSON pointer; null where there is nothing, as in a status that was asked while the pipeline started.
+inline json in(const json& document, const std::string& pointer) { return document.value(json::json_pointer(pointer), json()); }
+inline std::string text_in(const json& document, const std::string& pointer) {
+  const auto found = in(document, pointer);
+  return found.is_string() ? found.get<std::string>() : std::string();
+}
+
 /// The program under test: $MILLRACE_BINARY, else the one that this build made.
 std::string binary();
 /// ingested = delivered + filtered + open + discarded, for every load. Gives what is wrong, or nothing.
