@@ -93,7 +93,8 @@ void writer_state::claim() {
   committed = at;
   position = at.next;
   phase = phase_kind::running;
-  waiting.clear();
+  // A claim says that the destination answers, not that it takes rows (it may be full): the next commit says that.
+  if (at.next >= info.next) waiting.clear();
   self->send(dispatcher, seek_request{generation, at.next, caf::actor_cast<caf::strong_actor_ptr>(self)});
   if (rewind_promise.pending()) {
     if (rewinding.truncate == truncate && rewinding.to == to && move)
