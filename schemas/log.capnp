@@ -13,7 +13,12 @@ enum BatchKind {
   rewind @5;        # control: an operator moved a load's offset back
 }
 enum Codec { none @0; lz4 @1; zstd @2; }
-enum PayloadFormat { json @0; csv @1; }
+enum PayloadFormat {
+  json @0;
+  csv @1;
+  pgoutput @2;      # one message of PostgreSQL's logical replication (insert, update, delete, truncate); context: source.capnp
+  pgcopy @3;        # one line of COPY ... TO STDOUT in text format, without its newline: a row of a snapshot; context: one table
+}
 enum Envelope { none @0; debezium @1; }
 
 struct BatchHeader {
@@ -51,7 +56,18 @@ struct Changes {
   envelope @4 :Envelope;
   origin @5 :Text;             # a file's path, a producer's id: for people and dead letters
   originPosition @6 :UInt64;   # position of payloads[0] in the origin, bytes
-  context @7 :Data;            # csv: the header record
+  context @7 :Data;            # csv: the header record; pgoutput, pgcopy: a SourceTables message with every table named here
+  transactions @8 :List(Transaction);  # of a source that has them, by rising firstChange; empty: it has none
+  openEnd @9 :Bool;            # the last transaction goes on in the next entry of changes: nothing of it may become visible yet
+}
+
+struct Transaction {
+  # A source transaction, or the part of it that is in this entry.
+  firstChange @0 :UInt32;      # index of its first change here
+  id @1 :UInt64;               # the source's number for it (xid); 0: a snapshot's rows
+  position @2 :UInt64;         # where it committed in the source (LSN)
+  timeUs @3 :Int64;            # when
+  firstIndex @4 :UInt64;       # index within the transaction of its first change here
 }
 
 struct Control {

@@ -13,6 +13,7 @@ namespace {
 
 constexpr std::size_t state_bytes_max = 64u << 20;
 constexpr std::size_t text_bytes_max = 64u << 20;
+constexpr std::size_t transaction_words = 5; ///< of schemas::Transaction
 
 std::size_t words_for(std::size_t bytes) { return (bytes + sizeof(capnp::word) - 1) / sizeof(capnp::word); }
 
@@ -35,6 +36,12 @@ result<void> check(const change_block& block) {
       return invalid("change " + std::to_string(i) + " of a block lies at " + std::to_string(block.starts[i]) + " with " +
                      std::to_string(block.lengths[i]) + " bytes, outside of its " + std::to_string(block.payloads.size()) +
                      " bytes of payload");
+  }
+  for (std::size_t i = 0; i < block.transactions.size(); ++i) {
+    const auto first = block.transactions[i].first_change;
+    if (first >= block.starts.size() || (i == 0 ? first != 0 : first <= block.transactions[i - 1].first_change))
+      return invalid("transaction " + std::to_string(i) + " of a block begins at change " + std::to_string(first) +
+                     "; expected the first at 0, then rising ones below " + std::to_string(block.starts.size()));
   }
   std::size_t state = 0;
   for (const auto& s : block.source_state) {
@@ -59,7 +66,8 @@ void copy_list(capnp::List<std::uint32_t>::Builder to, const std::vector<std::ui
 
 message_words build_changes(const change_block& block) {
   const std::size_t words = 32 + words_for(block.payloads.size()) + 2 * words_for(4 * block.starts.size()) +
-                            words_for(block.origin.size() + 1) + words_for(block.context.size());
+                            words_for(block.origin.size() + 1) + words_for(block.context.size()) +
+                            transaction_words * block.transactions.size();
   auto message =
       std::make_shared<capnp::MallocMessageBuilder>(static_cast<unsigned>(words), capnp::AllocationStrategy::FIXED_SIZE);
   auto root = message->initRoot<schemas::Changes>();
@@ -72,6 +80,19 @@ message_words build_changes(const change_block& block) {
   root.setOrigin(kj::StringPtr(block.origin.c_str(), block.origin.size()));
   root.setOriginPosition(block.origin_position);
   root.setContext(as_data(block.context));
+  if (!block.transactions.empty()) {
+    auto list = root.initTransactions(static_cast<unsigned>(block.transactions.size()));
+    for (unsigned i = 0; i < block.transactions.size(); ++i) {
+      const auto& t = block.transactions[i];
+      auto to = list[i];
+      to.setFirstChange(t.first_change);
+      to.setId(t.id);
+      to.setPosition(t.position);
+      to.setTimeUs(t.time_us);
+      to.setFirstIndex(t.first_index);
+    }
+  }
+  root.setOpenEnd(block.open_end);
   return finish(std::move(message));
 }
 

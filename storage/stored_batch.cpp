@@ -8,6 +8,9 @@
 #include <capnp/any.h>
 #include <capnp/message.h>
 
+#include <algorithm>
+#include <cstdio>
+
 namespace millrace::storage {
 namespace {
 
@@ -29,7 +32,12 @@ public:
   storage::envelope envelope() const noexcept override { return envelope_; }
   std::string_view origin() const noexcept override { return origin_; }
   std::string_view context() const noexcept override { return context_; }
+  std::span<const source_transaction> transactions() const noexcept override { return transactions_; }
+  bool open_end() const noexcept override { return open_end_; }
   std::string source_position(std::uint32_t i) const override {
+    if (const auto* t = transaction_of(i))
+      return std::string(origin_) + (origin_.empty() ? "" : " ") + lsn_text(t->position) + '#' +
+             std::to_string(t->first_index + (i - t->first_change));
     return std::string(origin_) + ':' + std::to_string(origin_position_ + starts_[i]);
   }
   const control_entry& control() const noexcept override { return control_; }
@@ -73,6 +81,14 @@ private:
     origin_ = {origin.begin(), origin.size()};
     origin_position_ = changes.getOriginPosition();
     context_ = view(changes.getContext());
+    const auto list = changes.getTransactions();
+    transactions_.reserve(list.size());
+    for (const auto t : list) {
+      const bool rises = transactions_.empty() ? t.getFirstChange() == 0 : t.getFirstChange() > transactions_.back().first_change;
+      if (!rises || t.getFirstChange() >= fields_.count) return failure{errc::corrupt, "its transactions are out of order"};
+      transactions_.push_back({t.getFirstChange(), t.getId(), t.getPosition(), t.getTimeUs(), t.getFirstIndex()});
+    }
+    open_end_ = changes.getOpenEnd();
     return success();
   }
 
@@ -93,10 +109,25 @@ private:
   std::uint64_t origin_position_ = 0;
   payload_format format_ = payload_format::json;
   storage::envelope envelope_ = storage::envelope::none;
+  std::vector<source_transaction> transactions_;
+  bool open_end_ = false;
   control_entry control_;
 };
 
 } // namespace
+
+const source_transaction* batch::transaction_of(std::uint32_t i) const noexcept {
+  const auto all = transactions();
+  const auto after = std::upper_bound(all.begin(), all.end(), i,
+                                      [](std::uint32_t change, const source_transaction& t) { return change < t.first_change; });
+  return after == all.begin() ? nullptr : &*(after - 1);
+}
+
+std::string lsn_text(std::uint64_t position) {
+  char text[24];
+  std::snprintf(text, sizeof text, "%X/%X", static_cast<unsigned>(position >> 32), static_cast<unsigned>(position));
+  return text;
+}
 
 result<batch_ptr> open_batch(const entry_fields& fields, message_words raw) {
   auto made = std::make_shared<stored_batch>(fields, std::move(raw));
