@@ -104,6 +104,14 @@ struct failure_report {
   std::string text; ///< instead of a sample: an actor that gave up, in its own words
 };
 
+// ---- sources that are read
+/// Reads a table whole again, or the rows of some keys.
+struct snapshot_request {
+  std::string table;
+  std::vector<std::string> columns; ///< of the key; empty: the whole table
+  std::vector<std::vector<std::string>> keys;
+};
+
 // ---- push
 struct push_message {
   std::shared_ptr<push_request> request;
@@ -148,7 +156,7 @@ struct writer_report {
 #define MILLRACE_MESSAGES(X)                                                                                                     \
   X(attach_reply) X(append_request) X(append_reply) X(quarantine_request) X(control_request) X(trim_request)                     \
   X(seek_request) X(released) X(work) X(work_done) X(load_item) X(rewind_request) X(simple_reply) X(failure_report)              \
-  X(push_message) X(stage_report) X(ingest_report) X(dispatcher_report) X(worker_report) X(writer_report)                        \
+  X(push_message) X(snapshot_request) X(stage_report) X(ingest_report) X(dispatcher_report) X(worker_report) X(writer_report)                        \
   X(admin_call) X(admin_reply) X(push_reply)
 // clang-format on
 
@@ -207,7 +215,8 @@ using stage_actor =
 /// Reads or is pushed a source. `drain` answers once nothing is unacknowledged; nothing is read after it.
 using ingest_actor =
     caf::typed_actor<caf::reacts_to<tick_atom>, caf::reacts_to<wire_atom, stage_actor>,
-                     caf::replies_to<drain_atom>::with<simple_reply>, caf::replies_to<push_message>::with<push_reply>>;
+                     caf::replies_to<drain_atom>::with<simple_reply>, caf::replies_to<push_message>::with<push_reply>,
+                     caf::replies_to<snapshot_request>::with<simple_reply>>;
 
 /// Groups failures and tells people. Detached: a webhook may be slow.
 using alerts_actor = caf::typed_actor<caf::reacts_to<failure_report>, caf::reacts_to<tick_atom>>;

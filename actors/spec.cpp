@@ -36,6 +36,18 @@ const char* to_string(load_mode m) noexcept {
   return "unknown";
 }
 
+const char* to_string(snapshot_mode m) noexcept {
+  switch (m) {
+  case snapshot_mode::initial:
+    return "initial";
+  case snapshot_mode::never:
+    return "never";
+  case snapshot_mode::only:
+    return "only";
+  }
+  return "unknown";
+}
+
 const char* to_string(step_kind k) noexcept {
   switch (k) {
   case step_kind::where:

@@ -55,6 +55,7 @@ struct table_spec {
   std::string to;   ///< the destination's table
   load_mode mode = load_mode::upsert;
   std::vector<std::string> key;
+  bool key_from_source = false; ///< `key` is left out: the source table's primary key, else its replica identity's index
   bool has_schema = false; ///< false: columns are taken from the changes
   std::vector<field_spec> schema;
   schema_change_policy schema_change = schema_change_policy::ignore;
@@ -63,8 +64,10 @@ struct table_spec {
 };
 
 struct destination_spec {
-  std::string type; ///< sqlite
-  std::string path; ///< sqlite: absolute
+  std::string type;       ///< sqlite | postgres
+  std::string path;       ///< sqlite: absolute
+  std::string connection; ///< postgres: a libpq connection string or URI. Secret.
+  std::string schema;     ///< postgres: of the tables whose name has none; empty: public
 };
 
 struct worker_bounds {
@@ -84,8 +87,24 @@ struct load_spec {
   mark where;
 };
 
+enum class snapshot_mode : std::uint8_t { initial, never, only };
+const char* to_string(snapshot_mode m) noexcept;
+
+struct postgres_source_spec {
+  std::string connection;  ///< a libpq connection string or URI. Secret.
+  std::string publication; ///< made if absent and allowed
+  std::string slot;
+  std::vector<std::string> tables; ///< "schema.table"; at least one
+  snapshot_mode snapshot = snapshot_mode::initial;
+  std::uint32_t snapshot_workers = 2;    ///< connections that copy at once
+  std::uint64_t snapshot_rate = 0;       ///< bytes a second over all of them; 0: as fast as it goes
+  std::uint64_t snapshot_chunk_rows = 0; ///< 0: chosen by the rows' size
+  std::chrono::milliseconds heartbeat{10000};
+};
+
 struct source_spec {
-  std::string type; ///< file | http
+  std::string type; ///< file | http | postgres
+  postgres_source_spec postgres;
   std::string path; ///< file: absolute glob
   storage::payload_format format = storage::payload_format::json;
   storage::envelope envelope = storage::envelope::none;

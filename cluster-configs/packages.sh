@@ -10,10 +10,12 @@ packages=(
   libsimdjson-dev nlohmann-json3-dev libyaml-cpp-dev      # JSON, specs
   libsqlite3-dev liblua5.4-dev                            # expressions and the embedded destination, scripts
   libcli11-dev libspdlog-dev libfmt-dev prometheus-cpp-dev libcurl4-openssl-dev libboost-dev
+  libpq-dev                                               # PostgreSQL
   # the quickstart's show
   sqlite3 jq curl
   # tests
   libboost-test-dev libbenchmark-dev clang-format-14 iproute2 procps
+  postgresql postgresql-contrib
 )
 
 say() { printf '\n== %s\n' "$*"; }

@@ -44,22 +44,26 @@ void ingest_state::opened(const attach_reply& reply) {
 }
 
 void ingest_state::schedule(std::chrono::milliseconds delay) {
-  if (ticking) return;
-  ticking = true;
-  if (delay.count() == 0)
+  if (tick_now || (tick_later && delay.count() > 0)) return;
+  if (delay.count() == 0) {
+    tick_now = true;
     self->send(self, tick_atom::value);
-  else
+  } else {
+    tick_later = true;
     self->delayed_send(self, delay, tick_atom::value);
+  }
 }
 
 void ingest_state::tick() {
-  ticking = false;
+  (tick_now ? tick_now : tick_later) = false;
   if (!attached) return;
   const auto now = clock::now();
   if (resend && now >= resend_at) {
     resend = false;
     for (const auto& item : unacknowledged) send(item);
   }
+  const bool full = unacknowledged_bytes >= ingest_window_bytes;
+  if (stopping || resend || full) reader->idle();
   if (stopping) {
     if (unacknowledged.empty() && drained.pending()) drained.deliver(simple_reply{});
     report();
@@ -69,7 +73,10 @@ void ingest_state::tick() {
     report();
     return schedule(100ms);
   }
-  if (unacknowledged_bytes >= ingest_window_bytes) return report(); // out of credit; the next acknowledgement ticks
+  if (full) { // out of credit; the next acknowledgement ticks before this does
+    report();
+    return schedule(100ms);
+  }
   if (now < retry_at) {
     report();
     return schedule(100ms);
@@ -133,7 +140,7 @@ void ingest_state::acknowledged(std::uint64_t of_attempt, std::uint64_t sequence
     unacknowledged.pop_front();
   }
   if (!resend) waiting.clear();
-  if (!ticking) schedule(0ms);
+  schedule(0ms);
 }
 
 void ingest_state::report(bool force) {
@@ -178,6 +185,14 @@ ingest_actor::behavior_type ingest(ingest_actor::stateful_pointer<ingest_state> 
       },
       [](const push_message&) {
         return push_reply{404, 0, "this pipeline's source is not pushed to", 0};
+      },
+      [self](const snapshot_request& request) {
+        auto& st = self->state;
+        if (!st.attached || !st.reader) return simple_reply{false, make_failure(errc::unavailable, st.waiting), 0};
+        auto asked = request.columns.empty() ? st.reader->snapshot(request.table)
+                                             : st.reader->reread(request.table, request.columns, request.keys);
+        if (asked) st.schedule(0ms);
+        return asked ? simple_reply{} : simple_reply{false, asked.error(), 0};
       },
   };
 }

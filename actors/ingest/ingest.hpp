@@ -29,8 +29,9 @@ struct ingest_state {
   std::size_t unacknowledged_bytes = 0;
   std::uint64_t attempt = 0; ///< counts attachments: answers of earlier ones are void
   std::uint64_t session = 0, next_sequence = 0;
-  bool attached = false, ticking = false, stopping = false, ready_told = false;
-  bool resend = false; ///< the stage refused: everything unacknowledged is sent again, in order
+  bool attached = false, stopping = false;
+  bool tick_now = false, tick_later = false; ///< on their way; one too many does no harm
+  bool resend = false;                       ///< the stage refused: everything unacknowledged is sent again, in order
   std::chrono::steady_clock::time_point resend_at{}, reported_at{}, retry_at{};
   std::string waiting;
   ingest_report last_report;

@@ -136,6 +136,9 @@ ingest_actor::behavior_type push_ingest(ingest_actor::stateful_pointer<push_stat
         return st.drained;
       },
       [self](const push_message& m) { return self->state.push(*m.request); },
+      [](const snapshot_request&) {
+        return simple_reply{false, make_failure(errc::invalid, "a source that is pushed to takes no snapshots"), 0};
+      },
   };
 }
 
