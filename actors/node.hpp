@@ -53,7 +53,11 @@ struct admin_call {
     kill_actor, ///< name: an actor's id as `actors` shows it
     cluster,    ///< {nodes: [...], controller, partitions: [...]}
     metrics,    ///< samples for /metrics, see the end of this header
-    ready,      ///< {ready: bool, reasons: [...]}: ready means that changes move or that there are none
+    verify,   ///< load, from (a cursor of an earlier answer, empty at first), limit (rows a second): one step; {"table", "rows",
+              ///< "ranges", "differences": [{table, kind, key}], "unsettled", "cursor", "done"}
+    repair,   ///< load, filter (JSON: differences as verify gave them): the source reads those keys again
+    snapshot, ///< name: a table that the source reads whole again, beside the changes
+    ready,    ///< {ready: bool, reasons: [...]}: ready means that changes move or that there are none
   };
   method what = method::list;
   std::string pipeline, load, name;

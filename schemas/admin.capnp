@@ -45,6 +45,11 @@ interface Operator extends(Viewer) {
   rewind @4 (pipeline :Text, load :Text, to :Text, truncate :Bool) -> (reply :Reply);
   redrive @5 (pipeline :Text, filter :Text, force :Bool) -> (reply :Reply);
   discard @6 (pipeline :Text, filter :Text) -> (reply :Reply);
+  verify @8 (pipeline :Text, load :Text, cursor :Text, rowsPerSecond :UInt32) -> (reply :Reply);
+  # One step of comparing a load with its source; an empty cursor begins. Document: {"table", "rows", "ranges", "differences":
+  # [{"table", "kind": missing|extra|different, "key": {...}}], "unsettled", "cursor", "done"}.
+  repair @9 (pipeline :Text, load :Text, differences :Text) -> (reply :Reply);  # JSON as verify gave it: those keys are read again
+  snapshot @7 (pipeline :Text, table :Text) -> (reply :Reply);   # reads a table whole again, beside the changes
 }
 interface Administrator extends(Operator) {
   killActor @0 (actor :Text) -> (reply :Reply);            # for tests of supervision: ends one actor as a bug would

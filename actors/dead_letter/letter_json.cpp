@@ -1,5 +1,7 @@
 #include "actors/dead_letter/letter_json.hpp"
 
+#include "actors/transform/transformer.hpp"
+
 #include <openssl/evp.h>
 
 #include <charconv>
@@ -103,7 +105,12 @@ json letter_json(const storage::dead_letter& l, std::string_view pipeline, std::
   out["key"] = l.key.empty() ? json(nullptr) : json::parse(l.key, nullptr, false);
   if (out["key"].is_discarded()) out["key"] = bytes_json(l.key);
   out["op"] = l.op;
-  if (payload) out["payload"] = bytes_json(l.payload);
+  if (payload) {
+    out["payload"] = bytes_json(l.payload);
+    // A database's message is no text for people; what it says is.
+    const auto change = storage::single_change(l.offset, l.arrival, l.payload, l.format, l.envelope, l.origin, l.context);
+    if (const auto row = transform::readable(*change, 0); !row.empty()) out["row"] = json::parse(row, nullptr, false);
+  }
   out["reason"] = l.reason;
   out["error"] = json{{"message", bytes_json(l.message)},
                       {"sqlstate", l.sqlstate},

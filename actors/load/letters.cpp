@@ -12,7 +12,10 @@ storage::dead_letter letter_of(const storage::batch& batch, std::uint32_t change
   out.node = ctx.node->options.name;
   out.revision = ctx.revision;
   out.first_time = out.last_time = storage::now();
-  out.arrival = batch.first_time();
+  // When it is redriven this is all that is left of its transaction: `history` dates versions by the commit.
+  const auto* transaction = batch.transaction_of(change);
+  out.arrival = transaction && transaction->time_us != 0 ? storage::timestamp{std::chrono::microseconds{transaction->time_us}}
+                                                         : batch.first_time();
   out.format = batch.format();
   out.envelope = batch.envelope();
   out.context = batch.context();
@@ -21,6 +24,7 @@ storage::dead_letter letter_of(const storage::batch& batch, std::uint32_t change
   out.op = storage::to_string(summary.op);
   out.table = summary.table;
   out.transaction = summary.transaction;
+  out.key = summary.key;
   return out;
 }
 
@@ -29,7 +33,7 @@ storage::dead_letter letter_of(const transform::row_set& set, const transform::f
   auto out = letter_of(*set.batch, failed.change, ctx);
   out.op = storage::to_string(failed.op);
   if (!failed.table.empty()) out.table = failed.table;
-  out.key = failed.key;
+  if (!failed.key.empty()) out.key = failed.key;
   out.key_hash = failed.key_hash;
   out.before_key_hash = failed.before_key_hash;
   out.reason = failed.reason;

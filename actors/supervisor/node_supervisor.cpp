@@ -1,5 +1,7 @@
 #include "actors/supervisor/node_supervisor.hpp"
 
+#include "actors/ingest/source_reader.hpp"
+#include "actors/postgres/conninfo.hpp"
 #include "actors/supervisor/pipeline_record.hpp"
 #include "actors/supervisor/pipeline_supervisor.hpp"
 
@@ -212,7 +214,7 @@ caf::result<admin_reply> node_state::remove(const std::string& name) {
   auto promise = self->make_response_promise<admin_reply>();
   std::string log;
   if (auto opened = ctx->options.store->opened(e.uid, 0)) log = std::to_string(opened->info().id.value);
-  auto finish = [this, name, promise, log]() mutable {
+  auto finish = [this, name, promise, log](const std::string& left) mutable {
     auto& e = pipelines.at(name);
     auto& catalog = ctx->options.store->catalog();
     std::vector<storage::catalog_write> writes{{pipeline_prefix + name, std::nullopt, 0}};
@@ -232,15 +234,38 @@ caf::result<admin_reply> node_state::remove(const std::string& name) {
     deleted.push_back(uid);
     drop_deleted();
     ctx->log("info", "node", "pipeline " + name + " deleted");
-    promise.deliver(document({{"pipeline", name}, {"deleted", true}}));
+    json doc{{"pipeline", name}, {"deleted", true}};
+    if (!left.empty()) {
+      ctx->log("warn", "node", "pipeline " + name + ": " + left);
+      doc["warning"] = left;
+    }
+    promise.deliver(document(doc));
+  };
+  // What the source keeps for us goes before the pipeline does, or nobody remembers it.
+  auto retire = [this, spec = e.spec, finish]() mutable {
+    if (!spec || spec->source.type == "http") return finish({});
+    auto one_time = self->spawn<caf::detached>([spec](caf::event_based_actor* me) -> caf::behavior {
+      return {[me, spec](tick_atom) {
+        me->quit();
+        auto reader = ingest::make_source_reader(spec->source);
+        if (!reader) return simple_reply{false, reader.error(), 0};
+        auto done = reader.value()->retire();
+        return done ? simple_reply{} : simple_reply{false, done.error(), 0};
+      }};
+    });
+    self->request(one_time, 30s, tick_atom::value)
+        .then([finish](const simple_reply& r) mutable { finish(r.ok ? std::string{} : r.why.message); },
+              [finish](const caf::error&) mutable {
+                finish("the source did not answer: what it keeps for the pipeline stays there");
+              });
   };
   if (!e.actor) {
-    finish();
+    retire();
     return promise;
   }
   auto actor = std::exchange(e.actor, nullptr);
   self->request(actor, caf::infinite, drain_atom::value)
-      .then([finish](const simple_reply&) mutable { finish(); }, [finish](const caf::error&) mutable { finish(); });
+      .then([retire](const simple_reply&) mutable { retire(); }, [retire](const caf::error&) mutable { retire(); });
   return promise;
 }
 
@@ -408,7 +433,7 @@ caf::result<admin_reply> node_state::call(const admin_call& c) {
   switch (c.what) {
   case method::show:
     return document(
-        {{"pipeline", c.pipeline}, {"revision", e.revision}, {"paused", e.paused}, {"file", e.file}, {"spec", e.text}});
+        {{"pipeline", c.pipeline}, {"revision", e.revision}, {"paused", e.paused}, {"file", e.file}, {"spec", postgres::without_passwords(e.text)}});
   case method::remove:
     return remove(c.pipeline);
   case method::pause:

@@ -3,6 +3,7 @@
 #include "actors/dead_letter/letter_json.hpp"
 #include "actors/supervisor/pipeline_supervisor.hpp"
 #include "actors/transform/transformer.hpp"
+#include "actors/verify/verify.hpp"
 
 #include <algorithm>
 #include <charconv>
@@ -75,10 +76,15 @@ caf::result<admin_reply> pipeline_state::call(const admin_call& c) {
     return document(log_info());
   case method::rewind:
     return rewind(c);
+  case method::snapshot:
+    return snapshot(c.name);
+  case method::repair:
+    return repair(c);
   case method::redrive:
     return redrive(c, false);
   case method::discard:
     return redrive(c, true);
+  case method::verify:
   case method::log_read:
   case method::dead_letters: {
     auto promise = self->make_response_promise<admin_reply>();
@@ -97,6 +103,65 @@ caf::result<admin_reply> pipeline_state::call(const admin_call& c) {
   default:
     return refused("internal", "not a call to a pipeline");
   }
+}
+
+caf::result<admin_reply> pipeline_state::snapshot(const std::string& table) {
+  auto reader = handle<ingest_actor>(role::ingest);
+  if (!reader)
+    return refused("unavailable", "the source of " + ctx->spec->name + " is not being read now" +
+                                      (ingest_failed.empty() ? std::string{} : ": " + ingest_failed));
+  auto promise = self->make_response_promise<admin_reply>();
+  self->request(reader, 30s, snapshot_request{table, {}, {}})
+      .then(
+          [this, promise, table](const simple_reply& r) mutable {
+            if (r.ok) return static_cast<void>(promise.deliver(document({{"pipeline", ctx->spec->name}, {"snapshot", table}})));
+            const auto* code = is(r.why, errc::invalid) ? "invalid" : is(r.why, errc::unavailable) ? "unavailable" : "refused";
+            promise.deliver(refused(code, r.why.message));
+          },
+          [promise](const caf::error&) mutable { promise.deliver(refused("unavailable", "the source did not answer")); });
+  return promise;
+}
+
+/// Rows come through the log, in order with the changes: what the source has now, or a delete of what it has not.
+caf::result<admin_reply> pipeline_state::repair(const admin_call& c) {
+  const auto wanted = json::parse(c.filter, nullptr, false);
+  std::map<std::string, snapshot_request> by_table;
+  if (wanted.is_array())
+    for (const auto& d : wanted) {
+      if (!d.is_object() || !d.contains("table") || !d.contains("key") || !d["key"].is_object()) continue;
+      auto& request = by_table[d["table"].get<std::string>()];
+      request.table = d["table"];
+      request.columns.clear();
+      std::vector<std::string> key;
+      for (const auto& [column, value] : d["key"].items()) {
+        request.columns.push_back(column);
+        key.push_back(value.get<std::string>());
+      }
+      request.keys.push_back(std::move(key));
+    }
+  if (by_table.empty()) return refused("invalid", "no keys to repair: expected differences as verify gave them");
+  auto reader = handle<ingest_actor>(role::ingest);
+  if (!reader) return refused("unavailable", "the source of " + ctx->spec->name + " is not being read now");
+  auto promise = self->make_response_promise<admin_reply>();
+  auto left = std::make_shared<std::size_t>(by_table.size());
+  auto keys = std::make_shared<std::size_t>(0);
+  auto failed = [promise, left](std::string code, std::string why) mutable {
+    if (*left == 0) return;
+    *left = 0;
+    promise.deliver(refused(std::move(code), std::move(why)));
+  };
+  for (auto& [table, request] : by_table) {
+    const auto count = request.keys.size();
+    self->request(reader, 30s, std::move(request))
+        .then(
+            [promise, left, keys, count, failed](const simple_reply& r) mutable {
+              if (!r.ok) return failed("refused", r.why.message);
+              *keys += count;
+              if (*left > 0 && --*left == 0) promise.deliver(document({{"keys", *keys}}));
+            },
+            [failed](const caf::error&) mutable { failed("unavailable", "the source did not answer"); });
+  }
+  return promise;
 }
 
 caf::result<admin_reply> pipeline_state::pause_or_resume(bool pause) {
@@ -329,15 +394,18 @@ admin_reply pipeline_state::kill(const std::string& id) {
 namespace {
 json change_json(const storage::batch& b, std::uint32_t i, std::uint32_t partition) {
   const auto s = transform::summarize(b, i);
-  return {{"partition", partition},
-          {"offset", b.base().value + i},
-          {"time", dead_letter::time_text(b.first_time())},
-          {"op", storage::to_string(s.op)},
-          {"table", dead_letter::bytes_json(s.table)},
-          {"key", s.key.empty() ? json(nullptr) : json(s.key)},
-          {"position", dead_letter::bytes_json(b.source_position(i))},
-          {"transaction", dead_letter::bytes_json(s.transaction)},
-          {"payload", dead_letter::bytes_json(b.payload(i))}};
+  const auto row = transform::readable(b, i);
+  json out{{"partition", partition},
+           {"offset", b.base().value + i},
+           {"time", dead_letter::time_text(b.first_time())},
+           {"op", storage::to_string(s.op)},
+           {"table", dead_letter::bytes_json(s.table)},
+           {"key", s.key.empty() ? json(nullptr) : json::parse(s.key, nullptr, false)},
+           {"position", dead_letter::bytes_json(b.source_position(i))},
+           {"transaction", dead_letter::bytes_json(s.transaction)},
+           {"payload", dead_letter::bytes_json(b.payload(i))}};
+  if (!row.empty()) out["row"] = json::parse(row, nullptr, false);
+  return out;
 }
 
 admin_reply read_log(const admin_call& call, const pipeline_context& ctx) {
@@ -413,7 +481,46 @@ admin_reply list_letters(const admin_call& call, const pipeline_context& ctx) {
 }
 } // namespace
 
+admin_reply verify_once(const admin_call& call, const pipeline_context& ctx) {
+  verify::step_request request;
+  request.load = call.load;
+  request.rows_a_second = call.limit;
+  if (!call.from.empty()) {
+    const auto cursor = json::parse(call.from, nullptr, false);
+    if (!cursor.is_object() || !cursor.contains("table") || !cursor["table"].is_number_unsigned())
+      return refused("invalid", "'" + call.from + "' is no cursor of an earlier verify");
+    request.table = cursor["table"];
+    if (cursor.contains("after")) request.after = cursor["after"].get<verify::key_values>();
+  }
+  auto step = verify::verify_step(ctx, request);
+  if (!step) {
+    const auto& why = step.error();
+    return refused(is(why, errc::invalid)       ? "invalid"
+                   : is(why, errc::not_found)   ? "not_found"
+                   : is(why, errc::unavailable) ? "unavailable"
+                                                : "refused",
+                   why.message);
+  }
+  const auto& s = step.value();
+  json cursor{{"table", s.next_table}};
+  if (s.next_after) cursor["after"] = *s.next_after;
+  json differences = json::array();
+  for (const auto& d : s.differences) {
+    json key = json::object();
+    for (std::size_t i = 0; i < d.columns.size(); ++i) key[d.columns[i]] = d.key[i];
+    differences.push_back({{"table", d.table}, {"kind", d.kind}, {"key", key}});
+  }
+  return document({{"table", s.table},
+                   {"rows", s.rows},
+                   {"ranges", s.ranges},
+                   {"differences", differences},
+                   {"unsettled", s.unsettled},
+                   {"cursor", cursor.dump()},
+                   {"done", s.done}});
+}
+
 admin_reply long_read(const admin_call& call, const pipeline_context& ctx) {
+  if (call.what == admin_call::method::verify) return verify_once(call, ctx);
   return call.what == admin_call::method::log_read ? read_log(call, ctx) : list_letters(call, ctx);
 }
 

@@ -77,6 +77,7 @@ std::pair<std::string, std::string> pipeline_state::state() const {
   for (const auto& l : loads)
     if (!l.writer_ready) return {"starting", ""};
   if (!source.ready) return {"starting", ""};
+  if (source.source.snapshotting) return {"snapshotting", ""};
   return {"running", ""};
 }
 
@@ -88,12 +89,19 @@ json pipeline_state::status() const {
            {"reason", reason},
            {"revision", ctx->revision},
            {"ingested", info.changes}};
-  const bool source_done = source.ready && source.idle && source.source.caught_up && source.waiting.empty();
+  const bool source_done =
+      source.ready && source.idle && source.source.caught_up && !source.source.snapshotting && source.waiting.empty();
   out["source"] = {{"type", ctx->spec->source.type},
                    {"position", source.source.position},
                    {"lag_bytes", source.source.lag_bytes},
                    {"caught_up", source_done},
                    {"waiting", !source.waiting.empty() ? source.waiting : source.source.waiting}};
+  if (!source.source.snapshots.empty()) {
+    json snapshots = json::array();
+    for (const auto& s : source.source.snapshots)
+      snapshots.push_back({{"table", s.table}, {"rows", s.rows}, {"rows_estimate", s.rows_estimate}, {"done", s.done}});
+    out["source"]["snapshots"] = std::move(snapshots);
+  }
   out["log"] = log_info();
   json list = json::array();
   for (std::size_t i = 0; i < loads.size(); ++i) {
@@ -222,7 +230,7 @@ json pipeline_state::metrics() const {
   add("millrace_source_lag_bytes", "gauge", "Bytes known to be in the source and not read.", {{"pipeline", pipeline}},
       source.source.lag_bytes);
   const auto current = state().first;
-  for (const char* s : {"starting", "running", "paused", "waiting", "failed"})
+  for (const char* s : {"starting", "snapshotting", "running", "paused", "waiting", "failed"})
     add("millrace_pipeline_state", "gauge", "1 for the state the pipeline is in.", {{"pipeline", pipeline}, {"state", s}},
         current == s ? 1 : 0);
   for (std::size_t i = 0; i < loads.size(); ++i) {
@@ -265,7 +273,7 @@ json pipeline_state::readiness() const {
   json reasons = json::array();
   const auto [name_of_state, why] = state();
   const auto& pipeline = ctx->spec->name;
-  if (name_of_state != "running" && name_of_state != "paused")
+  if (name_of_state != "running" && name_of_state != "snapshotting" && name_of_state != "paused")
     reasons.push_back(pipeline + " is " + name_of_state + (why.empty() ? "" : ": " + why));
   if (!paused && ctx->log) {
     const auto info = ctx->log->info();

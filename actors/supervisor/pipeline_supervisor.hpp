@@ -109,6 +109,8 @@ struct pipeline_state {
   void on_writer(const writer_report& r);
 
   caf::result<admin_reply> call(const admin_call& c);
+  caf::result<admin_reply> snapshot(const std::string& table);
+  caf::result<admin_reply> repair(const admin_call& c);
   caf::result<admin_reply> pause_or_resume(bool pause);
   caf::result<admin_reply> rewind(const admin_call& c);
   caf::result<admin_reply> redrive(const admin_call& c, bool discard);

@@ -126,6 +126,12 @@ std::string known_names(const shape& s) {
 }
 } // namespace
 
+std::string unknown_value(std::string_view column) {
+  return "the value of column \"" + std::string(column) +
+         "\" is not known: the source sends a large value (TOAST) only when it changes; expected REPLICA IDENTITY FULL on the "
+         "source's table, or a step that does not read the column";
+}
+
 const known_column* shape::find(std::string_view name) const {
   const auto it = std::find_if(columns.begin(), columns.end(), [&](const known_column& c) { return c.name == name; });
   return it == columns.end() ? nullptr : &*it;

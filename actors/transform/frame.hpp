@@ -16,10 +16,12 @@ constexpr std::size_t max_columns = 1000;
 
 struct frame_column {
   std::string name;
-  const field_spec* field = nullptr; ///< its declaration, if the schema has one
-  bool inferred = false;             ///< taken from the changes: its type is that of its first value
-  bool dropped = false;              ///< by a step: no later step or destination sees it
-  bool assigned = false;             ///< by a step, in some rows: see note::assigned
+  const field_spec* field = nullptr;  ///< its declaration, if the schema has one
+  bool inferred = false;              ///< taken from the changes: its type is that of its first value
+  bool dropped = false;               ///< by a step: no later step or destination sees it
+  bool assigned = false;              ///< by a step, in some rows: see note::assigned
+  std::optional<data_type> type = {}; ///< known from the source, without a declaration
+  std::string source_type = {};       ///< see column::source_type
 };
 
 constexpr std::uint32_t no_row = ~std::uint32_t{0};

@@ -50,7 +50,9 @@ void append_json(std::string& out, const cell& v, std::optional<data_type> type)
   char digits[32];
   switch (v.k) {
   case cell::kind::text: {
-    const bool raw = type == data_type::decimal || type == data_type::json;
+    // PostgreSQL's decimals may be NaN or Infinity, which are no JSON.
+    const bool digits_end = v.size > 0 && v.p[v.size - 1] >= '0' && v.p[v.size - 1] <= '9';
+    const bool raw = (type == data_type::decimal && digits_end) || type == data_type::json;
     if (raw)
       out += v.view();
     else

@@ -51,10 +51,14 @@ private:
   static lua_step& self(lua_State* L) { return *static_cast<lua_step*>(lua_touserdata(L, lua_upvalueindex(1))); }
   static int index(lua_State* L) {
     lua_pushvalue(L, 2);
-    if (lua_rawget(L, lua_upvalueindex(2)) == LUA_TNUMBER)
-      self(L).push_cell(L, static_cast<std::uint32_t>(lua_tointeger(L, -1)));
-    else
+    if (lua_rawget(L, lua_upvalueindex(2)) != LUA_TNUMBER) {
       lua_pushnil(L);
+      return 1;
+    }
+    lua_step& s = self(L);
+    const auto column = static_cast<std::uint32_t>(lua_tointeger(L, -1));
+    if (s.f_ && s.f_->at(s.slot_, column).k == cell::kind::missing) return s.raise_unknown(L, column);
+    s.push_cell(L, column);
     return 1;
   }
   static int new_index(lua_State* L) {
@@ -136,6 +140,13 @@ private:
     return 1;
   }
   static int meta_new_index(lua_State* L) { return luaL_error(L, "meta is read-only"); }
+
+  /// As SQL does: taken for nil it would decide wrongly without a word.
+  int raise_unknown(lua_State* L, std::uint32_t column) {
+    unknown_ = unknown_value(f_->columns[column].name);
+    lua_pushlstring(L, unknown_.data(), unknown_.size());
+    return lua_error(L);
+  }
 
   void push_cell(lua_State* L, std::uint32_t column) {
     if (!f_) return lua_pushnil(L);
@@ -276,6 +287,8 @@ private:
   std::string row_of(int index, std::uint32_t& slot) {
     slot = f_->add_slot();
     std::fill_n(f_->cells(slot), f_->stride(), cell::null());
+    for (std::uint32_t i = 0; i < f_->columns.size(); ++i) // what the source did not send no script could copy
+      if (f_->at(slot_, i).k == cell::kind::missing) f_->at(slot, i) = f_->at(slot_, i);
     std::vector<std::string> fresh; // sorted: a table has no order of its own that all workers share
     for (lua_pushnil(L_); lua_next(L_, index); lua_pop(L_, 1)) {
       if (lua_type(L_, -2) != LUA_TSTRING) {
@@ -443,6 +456,7 @@ private:
   std::uint32_t slot_ = 0;
   const frame_row* row_ = nullptr;
   operation op_ = operation::insert;
+  std::string unknown_; ///< here, because no C++ object outlives a jump out of Lua's call
   std::string position_;
   std::uint32_t position_of_ = no_row;
 };

@@ -70,6 +70,9 @@ struct cell {
 struct column {
   std::string name;
   std::optional<data_type> type; ///< none: made by a step, natural type
+  /// The type as a database source names it ("numeric(10,2)", "shop.mood[]"), if the column came through unchanged and no
+  /// explicit schema gave it another; empty: unknown. Cells then have that type's text, but for what cell::kind says.
+  std::string source_type;
   bool required = false;
   bool key = false;
 };
@@ -80,6 +83,9 @@ struct table_layout {
   std::uint32_t table = 0; ///< index into load_spec::tables
   std::vector<column> columns;
   std::vector<std::uint32_t> key; ///< indexes into columns, in the spec's order
+  /// The source is being copied beside its changes: an update that lacks columns may meet no row and is then inserted as it is,
+  /// because the copy brings the whole row later. Without it such an update has lost its row.
+  bool partial_inserts = false;
 };
 using table_layout_ptr = std::shared_ptr<const table_layout>;
 

@@ -65,9 +65,9 @@ int authorize(void* module, int action, const char* first, const char* second, c
   }
 }
 
-const char* affinity_of(const field_spec* field) {
-  if (!field) return "";
-  switch (field->type) {
+const char* affinity_of(const known_column& c) {
+  if (!c.field && !c.type) return "";
+  switch (c.field ? c.field->type : *c.type) {
   case data_type::boolean:
   case data_type::int64:
     return " integer";
@@ -183,13 +183,20 @@ struct change_module {
       case cell::kind::blob:
         sqlite3_result_blob64(ctx, v.p ? v.p : "", v.size, SQLITE_STATIC);
         return SQLITE_OK;
+      case cell::kind::missing: { // taken for NULL it would decide wrongly without a word
+        const std::string message = unknown_value(s.f->columns[static_cast<std::size_t>(b.column)].name);
+        sqlite3_result_error(ctx, message.c_str(), static_cast<int>(message.size()));
+        return SQLITE_OK;
+      }
       default:
         break;
       }
     }
     switch (b.meta) {
     case 0:
-      text(ctx, s.state->batch().payload(r.change));
+      if (const auto& batch = s.state->batch();
+          batch.format() == storage::payload_format::json || batch.format() == storage::payload_format::csv) // others are no text
+        text(ctx, batch.payload(r.change));
       break;
     case 1:
       text(ctx, storage::to_string(r.op));
@@ -271,7 +278,7 @@ bool sql_engine::declare() {
     if (names_.size() > 1) declared_ += ", ";
     declared_ += quoted(name) + type;
   };
-  for (const known_column& c : columns_.columns) add(c.name, affinity_of(c.field));
+  for (const known_column& c : columns_.columns) add(c.name, affinity_of(c));
   for (const std::string_view name : meta_names) add(std::string(name), "");
   declared_ += ')';
   sqlite3_limit(db_.get(), SQLITE_LIMIT_COLUMN, static_cast<int>(std::max<std::size_t>(2000, names_.size())));

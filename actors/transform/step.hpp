@@ -16,6 +16,7 @@ namespace millrace::actors::transform {
 struct known_column {
   std::string name;
   const field_spec* field = nullptr;
+  std::optional<data_type> type = {}; ///< without a declaration: known from the source
 };
 struct shape {
   std::vector<known_column> columns;
@@ -54,6 +55,8 @@ public:
   virtual void run(frame& f, run_state& state) = 0;
 };
 using step_ptr = std::unique_ptr<step>;
+/// Why a step may not read a cell that is `missing`.
+std::string unknown_value(std::string_view column);
 
 /// What compiling a step needs and leaves: each changes `columns` to what the next step will find.
 struct step_compiler {

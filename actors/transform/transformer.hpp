@@ -39,9 +39,13 @@ public:
 struct change_summary {
   storage::operation op = storage::operation::insert;
   std::string table;
-  std::string key;         ///< empty: not known without a load
-  std::string transaction; ///< debezium: source.txId where it is
+  std::string key;         ///< JSON object; empty: not known without a load
+  std::string transaction; ///< debezium: source.txId where it is; a database's own number; empty for a snapshot's rows
 };
 change_summary summarize(const storage::batch& batch, std::uint32_t change);
+/// A change whose payload is no text for people, as a JSON object {"new": {...}, "old": {...}} by the source's columns: booleans,
+/// integers and finite floats as such, everything else as the source's text, long texts cut; `old` and `new` only where the
+/// change has them, "unchanged": [...] names columns that the source did not send. Empty: the payload is text, or cannot be read.
+std::string readable(const storage::batch& batch, std::uint32_t change);
 
 } // namespace millrace::actors::transform

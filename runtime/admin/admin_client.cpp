@@ -128,6 +128,24 @@ public:
         request.setFilter(c.filter.c_str());
         return about(kj::mv(request), pipeline);
       }
+      case method::verify: {
+        auto request = need(operator_).verifyRequest();
+        request.setLoad(c.load.c_str());
+        request.setCursor(c.from.c_str());
+        request.setRowsPerSecond(c.limit);
+        return about(kj::mv(request), pipeline);
+      }
+      case method::repair: {
+        auto request = need(operator_).repairRequest();
+        request.setLoad(c.load.c_str());
+        request.setDifferences(c.filter.c_str());
+        return about(kj::mv(request), pipeline);
+      }
+      case method::snapshot: {
+        auto request = need(operator_).snapshotRequest();
+        request.setTable(c.name.c_str());
+        return about(kj::mv(request), pipeline);
+      }
       case method::kill_actor: {
         auto request = need(admin_).killActorRequest();
         request.setActor(c.name.c_str());

@@ -157,6 +157,26 @@ protected:
     call.filter = context.getParams().getFilter().cStr();
     return forward(service_, *busy_, std::move(call), context);
   }
+  kj::Promise<void> verify(VerifyContext context) override {
+    auto params = context.getParams();
+    auto call = about(method::verify, params);
+    call.load = params.getLoad().cStr();
+    call.from = params.getCursor().cStr();
+    call.limit = params.getRowsPerSecond();
+    return forward(service_, *busy_, std::move(call), context);
+  }
+  kj::Promise<void> repair(RepairContext context) override {
+    auto params = context.getParams();
+    auto call = about(method::repair, params);
+    call.load = params.getLoad().cStr();
+    call.filter = params.getDifferences().cStr();
+    return forward(service_, *busy_, std::move(call), context);
+  }
+  kj::Promise<void> snapshot(SnapshotContext context) override {
+    auto call = about(method::snapshot, context.getParams());
+    call.name = context.getParams().getTable().cStr();
+    return forward(service_, *busy_, std::move(call), context);
+  }
 
 private:
   template <class Context>

@@ -123,6 +123,15 @@ void run_spec(const command_context& context, const actors::pipeline_spec& spec,
     source.type = "file";
     source.path = std::filesystem::absolute(o.input).lexically_normal().string();
   }
+  if (source.type == "postgres")
+    throw command_failed{exit_status::usage,
+                         "invalid",
+                         config::to_text(config::mistake{
+                             spec.file, source.where,
+                             "a postgres source needs a node: its changes come from a replication slot, which a dry run would "
+                             "move; expected `millrace pipeline validate`, or `apply` with a destination to try it in",
+                             false}),
+                         {}};
   if (source.type != "file")
     throw command_failed{exit_status::failed,
                          "refused",

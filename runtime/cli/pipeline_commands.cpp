@@ -1,4 +1,5 @@
 #include "runtime/cli/command.hpp"
+#include "runtime/config/postgres_parser.hpp"
 #include "runtime/config/spec_parser.hpp"
 
 #include <CLI/CLI.hpp>
@@ -46,6 +47,16 @@ exit_status change(command_context& context, method what, const std::string& pip
   auto answer = context.ask(about(what, pipeline));
   if (context.as_json()) return context.out_line(answer), exit_status::done;
   context.out("pipeline " + pipeline + " " + done + "\n");
+  return exit_status::done;
+}
+
+exit_status snapshot(command_context& context, const std::string& pipeline, const std::string& table) {
+  auto call = about(method::snapshot, pipeline);
+  call.name = config::qualified(table); // as sources name their tables
+  auto answer = context.ask(call);
+  if (context.as_json()) return context.out_line(answer), exit_status::done;
+  context.out("pipeline " + pipeline + " reads " + printable(call.name) +
+              " whole again, beside its changes; `millrace pipeline status " + pipeline + "` shows how far it is\n");
   return exit_status::done;
 }
 
@@ -122,6 +133,13 @@ void add_pipeline_commands(CLI::App& app, command_context& context) {
     command->callback(
         [&context, name, c] { context.action = [&context, name, c] { return change(context, c.what, *name, c.done); }; });
   }
+  auto table = std::make_shared<std::string>();
+  auto* snapshot_command =
+      pipeline->add_subcommand("snapshot", "Read a table of a database source whole again, beside its changes");
+  snapshot_command->add_option("NAME", *name, "The pipeline")->required();
+  snapshot_command->add_option("TABLE", *table, "The table as the source names it: public.orders")->required();
+  snapshot_command->callback(
+      [&context, name, table] { context.action = [&context, name, table] { return snapshot(context, *name, *table); }; });
   add_status_command(*pipeline, context);
 }
 

@@ -31,7 +31,8 @@ bool is_caught_up(const json& status) {
   return true;
 }
 bool is_running(const json& status) {
-  if (field(status, "state") != "running") return false;
+  const auto state = field(status, "state");
+  if (state != "running" && state != "snapshotting") return false;
   for (const auto& load : member(status, "loads"))
     if (field(load, "state") != "running") return false;
   return true;
@@ -122,6 +123,17 @@ void print(const command_context& context, const json& s) {
            "\n";
   }
   context.out(out + "\n");
+  table snapshots({{"SNAPSHOT"}, {"ROWS", true}, {"OF ABOUT", true}, {"DONE", true}});
+  if (s.contains("source"))
+    for (const auto& t : member(s["source"], "snapshots")) {
+      const auto rows = count(t, "rows"), estimate = count(t, "rows_estimate");
+      const auto percent = estimate > 0 ? std::min<std::uint64_t>(99, rows * 100 / estimate) : 0; // an estimate is one
+      snapshots.row({printable(field(t, "table")), grouped(rows), estimate ? grouped(estimate) : "?",
+                     true_at(t, "done") ? "done"
+                     : estimate         ? std::to_string(percent) + " %"
+                                        : "?"});
+    }
+  if (!snapshots.empty()) context.out(snapshots.text(screen) + "\n");
   table logs({{"PARTITION", true}, {"FIRST", true}, {"NEXT", true}, {"HIGH WATERMARK", true}, {"SIZE", true}});
   for (const auto& l : member(s, "log"))
     logs.row({field(l, "partition"), grouped(count(l, "first_offset")), grouped(count(l, "next_offset")),

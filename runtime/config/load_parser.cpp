@@ -1,6 +1,7 @@
 #include "runtime/config/load_parser.hpp"
 
 #include "actors/transform/transformer.hpp"
+#include "runtime/config/postgres_parser.hpp"
 
 #include <algorithm>
 #include <array>
@@ -72,12 +73,15 @@ void read_settings(document_reader& doc, section& s, table_settings& out) {
 }
 
 /// The checks that need key, schema and mode together. `what` names the load or its table.
-void check_settings(document_reader& doc, const table_settings& t, const std::string& what, mark at) {
-  bool needs_key = t.mode != load_mode::append;
+/// `has_keys`: the source's tables have keys of their own.
+void check_settings(document_reader& doc, const table_settings& t, bool has_keys, bool to_postgres, const std::string& what,
+                    mark at) {
+  bool needs_key = t.mode != load_mode::append && (!has_keys || t.has_schema);
   if (needs_key && t.key.empty() && !t.key_failed)
     doc.wrong(t.mode_at.line ? t.mode_at : at,
               what + " has mode " + actors::to_string(t.mode) +
-                  " and no key; expected `key: [COLUMN, ...]`, or mode append, which needs none");
+                  " and no key; expected `key: [COLUMN, ...]`, or mode append, which needs none" +
+                  (has_keys ? " (without a `schema` the key is the source table's)" : ""));
   auto has_column = [&](std::string_view name) {
     return std::any_of(t.schema.begin(), t.schema.end(), [&](const auto& f) { return same_identifier(f.name, name); });
   };
@@ -88,6 +92,18 @@ void check_settings(document_reader& doc, const table_settings& t, const std::st
       if (!has_column(column))
         doc.wrong(place, what + ": key column '" + column + "' is not in its schema; expected one of " + listed(names) +
                              suggestion(column, names));
+  }
+  if (to_postgres) {
+    auto fits = [&](std::string_view name, mark place) {
+      if (auto mistake = identifier_mistake(name); !mistake.empty())
+        doc.wrong(place, what + ": column '" + std::string(name.substr(0, 70)) + "': " + mistake + "; expected another name");
+    };
+    for (const auto& f : t.schema) fits(f.name, f.where);
+    for (const auto& step : t.transform)
+      for (const auto& [first, second] : step.assignments) {
+        if (step.kind == actors::step_kind::set) fits(first, step.at);
+        if (step.kind == actors::step_kind::rename) fits(second, step.at);
+      }
   }
   for (auto reserved : columns_of_mode(t.mode)) {
     auto clash = [&](std::string_view name, mark place, const char* how) {
@@ -105,7 +121,7 @@ void check_settings(document_reader& doc, const table_settings& t, const std::st
   }
 }
 
-table_spec table_of(const table_settings& t, std::string name, std::string to, mark where) {
+table_spec table_of(const table_settings& t, bool has_keys, std::string name, std::string to, mark where) {
   table_spec out;
   out.name = std::move(name);
   out.to = std::move(to);
@@ -116,6 +132,7 @@ table_spec table_of(const table_settings& t, std::string name, std::string to, m
                           [&, &column = column](const auto& field) { return same_identifier(field.name, column); });
     out.key.push_back(f == t.schema.end() ? column : f->name);
   }
+  out.key_from_source = has_keys && out.key.empty() && !t.has_schema;
   out.has_schema = t.has_schema;
   out.schema = t.schema;
   out.schema_change = t.schema_change.value_or(t.has_schema ? schema_change_policy::ignore : schema_change_policy::add_columns);
@@ -134,20 +151,34 @@ destination_settings read_destination(document_reader& doc, const yaml_node& n, 
   destination_settings out;
   section s(doc, n, what);
   if (!s.ok()) return out;
-  if (auto* type = s.need("type", "sqlite")) {
+  bool is_postgres = false;
+  if (auto* type = s.need("type", "sqlite or postgres")) {
     auto chosen = doc.choice(*type, s.inside("type"), {"sqlite", "postgres", "mariadb", "file"});
-    if (chosen && *chosen != 0) {
-      doc.wrong(type->at, s.inside("type") + " " + described(*type) + " is not available in this version; expected sqlite");
+    if (chosen && *chosen > 1) {
+      doc.wrong(type->at,
+                s.inside("type") + " " + described(*type) + " is not available in this version; expected sqlite or postgres");
       return out; // its other keys are its own
     }
-    if (chosen) out.spec.type = "sqlite";
+    is_postgres = chosen && *chosen == 1;
+    if (chosen) out.spec.type = is_postgres ? "postgres" : "sqlite";
   }
-  if (auto* path = s.need("path", "the database's file"))
-    if (auto value = doc.path(*path, s.inside("path"))) out.spec.path = *value;
   if (auto* table = s.take("table"))
     if (auto value = doc.text(*table, s.inside("table"))) out.table = *value, out.table_at = table->at;
-  s.refuse("schema", "names a schema, which SQLite does not have; expected the key left out");
-  s.refuse("connection", "is for database servers; expected `path`");
+  if (is_postgres) {
+    out.spec.connection = read_connection(doc, s);
+    if (auto* v = s.take("schema"))
+      if (auto value = doc.text(*v, s.inside("schema"))) {
+        out.spec.schema = *value;
+        if (auto mistake = identifier_mistake(*value); !mistake.empty())
+          doc.wrong(v->at, s.inside("schema") + " is " + described(*v) + ": " + mistake + "; expected a schema's name");
+      }
+    s.refuse("path", "is for SQLite (type sqlite); expected `connection`");
+  } else {
+    if (auto* path = s.need("path", "the database's file"))
+      if (auto value = doc.path(*path, s.inside("path"))) out.spec.path = *value;
+    s.refuse("schema", "names a schema, which SQLite does not have; expected the key left out");
+    s.refuse("connection", "is for database servers; expected `path`");
+  }
   s.finish();
   return out;
 }
@@ -155,7 +186,17 @@ destination_settings read_destination(document_reader& doc, const yaml_node& n, 
 /// "public.orders" goes to table "orders".
 std::string last_part(const std::string& name) { return name.substr(name.rfind('.') + 1); }
 
-void check_table_name(document_reader& doc, const std::string& to, mark at, const std::string& what) {
+void check_postgres_table(document_reader& doc, const std::string& to, mark at, const std::string& what) {
+  auto mistake = identifier_mistake(table_part(to));
+  if (mistake.empty() && to.find('.') != std::string::npos) mistake = identifier_mistake(to.substr(0, to.find('.')));
+  if (!mistake.empty())
+    doc.wrong(at, what + " is '" + to + "': " + mistake + "; expected TABLE or SCHEMA.TABLE");
+  else if (table_part(to).starts_with("_millrace"))
+    doc.wrong(at, what + " is '" + to + "', a reserved name; expected one that does not begin with _millrace");
+}
+
+void check_table_name(document_reader& doc, const std::string& to, bool is_postgres, mark at, const std::string& what) {
+  if (is_postgres) return check_postgres_table(doc, to, at, what);
   if (to.empty() || to.find('\0') != std::string::npos)
     doc.wrong(at, what + " is empty; expected the destination table's name");
   else if (same_identifier(to.substr(0, 9), "_millrace") || same_identifier(to.substr(0, 7), "sqlite_"))
@@ -188,7 +229,8 @@ void compile_steps(document_reader& doc, load_spec load, std::uint64_t max_recor
   }
 }
 
-load_spec read_load(document_reader& doc, const yaml_node& n, std::size_t index, std::uint64_t max_record_bytes) {
+load_spec read_load(document_reader& doc, const yaml_node& n, std::size_t index, const actors::source_spec& source) {
+  const bool from_postgres = source.type == "postgres";
   load_spec load;
   load.where = n.at;
   auto what = "loads[" + std::to_string(index) + "]";
@@ -204,15 +246,19 @@ load_spec read_load(document_reader& doc, const yaml_node& n, std::size_t index,
     destination_failed = doc.mistake_count() != before;
     load.destination = destination.spec;
   }
-  if (!destination.table.empty()) check_table_name(doc, destination.table, destination.table_at, s.inside("destination.table"));
+  const bool to_postgres = destination.spec.type == "postgres";
+  if (!destination.table.empty())
+    check_table_name(doc, destination.table, to_postgres, destination.table_at, s.inside("destination.table"));
   table_settings common;
   read_settings(doc, s, common);
 
   auto add_table = [&](const table_settings& settings, std::string name, std::string to, mark at, mark to_at,
                        const std::string& inside) {
-    check_settings(doc, settings, inside, at);
+    check_settings(doc, settings, from_postgres, to_postgres, inside, at);
     for (const auto& other : load.tables) {
-      bool same_name = !name.empty() && same_identifier(other.name, name), same_to = !to.empty() && same_identifier(other.to, to);
+      // PostgreSQL tells "Orders" from "orders".
+      bool same_name = !name.empty() && (from_postgres ? other.name == name : same_identifier(other.name, name));
+      bool same_to = !to.empty() && (to_postgres ? other.to == to : same_identifier(other.to, to));
       if (same_name)
         doc.wrong(at, inside + ": table '" + name + "' is listed in line " + std::to_string(other.where.line) +
                           " already; expected each table once");
@@ -221,11 +267,35 @@ load_spec read_load(document_reader& doc, const yaml_node& n, std::size_t index,
                              "; expected a table of its own for each (`to: NAME`)");
       if (same_name || same_to) break;
     }
-    load.tables.push_back(table_of(settings, std::move(name), std::move(to), at));
+    load.tables.push_back(table_of(settings, from_postgres, std::move(name), std::move(to), at));
   };
+  /// A database's tables are known by their full names, and the load can only take what the source reads.
+  auto source_table = [&](std::string name, mark at, const std::string& inside) {
+    if (!from_postgres) return name;
+    auto full = qualified(name);
+    const auto& known = source.postgres.tables;
+    if (known.empty() || std::find(known.begin(), known.end(), full) != known.end()) return full;
+    std::vector<std::string_view> names(known.begin(), known.end());
+    doc.wrong(at, inside + " is '" + name + "', which is not in source.tables; expected one of " + listed(names) +
+                      suggestion(full, names));
+    return full;
+  };
+  auto own_name = [&](const std::string& name) { return from_postgres ? table_part(name) : last_part(name); };
 
   auto* tables = s.take("tables");
-  if (!s.has("tables")) {
+  if (!s.has("tables") && from_postgres) {
+    const auto& all = source.postgres.tables;
+    if (all.size() > 1 && !destination.table.empty())
+      doc.wrong(destination.table_at, s.inside("destination.table") + " is one table for the source's " +
+                                          std::to_string(all.size()) +
+                                          "; expected `tables` in the load, or nothing (each goes to the table of its own name)");
+    for (const auto& name : all) {
+      const bool own = all.size() == 1 && !destination.table.empty();
+      auto to = own ? destination.table : table_part(name);
+      if (!own) check_table_name(doc, to, to_postgres, load.where, what);
+      add_table(common, name, to, load.where, load.where, what);
+    }
+  } else if (!s.has("tables")) {
     if (destination.table.empty() && !destination_failed)
       doc.wrong(n.at, what + ".destination has no table; expected `table: NAME`, or `tables` in the load");
     add_table(common, "", destination.table, load.where, destination.table_at, what);
@@ -245,9 +315,9 @@ load_spec read_load(document_reader& doc, const yaml_node& n, std::size_t index,
       if (item.is_scalar()) {
         auto name = doc.text(item, inside);
         if (!name) continue;
-        auto to = own_table ? destination.table : last_part(*name);
-        check_table_name(doc, to, item.at, inside);
-        add_table(common, *name, to, item.at, item.at, inside);
+        auto to = own_table ? destination.table : own_name(*name);
+        check_table_name(doc, to, to_postgres, item.at, inside);
+        add_table(common, source_table(*name, item.at, inside), to, item.at, item.at, inside);
         continue;
       }
       section t(doc, item, inside);
@@ -257,12 +327,13 @@ load_spec read_load(document_reader& doc, const yaml_node& n, std::size_t index,
       mark to_at = item.at;
       if (auto* v = t.need("name", "the table as the source names it"))
         if (auto value = doc.text(*v, t.inside("name"))) name = *value;
-      to = own_table ? destination.table : last_part(name);
+      to = own_table ? destination.table : own_name(name);
+      if (!name.empty()) name = source_table(name, item.at, t.inside("name"));
       if (auto* v = t.take("to")) {
         to_at = v->at;
         if (auto value = doc.text(*v, t.inside("to"))) to = *value;
       }
-      if (!name.empty() || t.has("to")) check_table_name(doc, to, to_at, inside);
+      if (!name.empty() || t.has("to")) check_table_name(doc, to, to_postgres, to_at, inside);
       read_settings(doc, t, settings);
       t.finish();
       add_table(settings, name, to, item.at, to_at, inside);
@@ -296,28 +367,43 @@ load_spec read_load(document_reader& doc, const yaml_node& n, std::size_t index,
     if (es.ok()) es.finish();
   }
   s.finish();
-  if (!load.tables.empty()) compile_steps(doc, load, max_record_bytes);
+  if (!load.tables.empty()) compile_steps(doc, load, source.max_record_bytes);
   return load;
+}
+
+bool same_database(const actors::destination_spec& a, const actors::destination_spec& b) {
+  if (a.type != b.type) return false;
+  // Two strings may still name one database; then the destination itself finds the other load's claim.
+  if (a.type == "postgres") return !a.connection.empty() && a.connection == b.connection;
+  return !a.path.empty() && a.path == b.path;
+}
+bool same_table(const actors::destination_spec& a, const std::string& a_to, const actors::destination_spec& b,
+                const std::string& b_to) {
+  if (a.type != "postgres") return same_identifier(a_to, b_to);
+  auto full = [](const actors::destination_spec& d, const std::string& to) {
+    return to.find('.') != std::string::npos ? to : (d.schema.empty() ? "public" : d.schema) + "." + to;
+  };
+  return full(a, a_to) == full(b, b_to);
 }
 
 } // namespace
 
-std::vector<load_spec> read_loads(document_reader& doc, const yaml_node& n, std::uint64_t max_record_bytes) {
+std::vector<load_spec> read_loads(document_reader& doc, const yaml_node& n, const actors::source_spec& source) {
   std::vector<load_spec> out;
   if (!n.is_sequence() || n.items.empty()) {
     doc.wrong(n.at, "loads is " + (n.is_sequence() ? "empty" : described(n)) + "; expected a list of one load or more");
     return out;
   }
   for (std::size_t i = 0; i < n.items.size(); ++i) {
-    auto load = read_load(doc, *n.items[i], i, max_record_bytes);
+    auto load = read_load(doc, *n.items[i], i, source);
     for (const auto& other : out) {
       if (!load.name.empty() && other.name == load.name)
         doc.wrong(load.where, "load '" + load.name + "' is defined in line " + std::to_string(other.where.line) +
                                   " already; expected each name once");
-      if (load.destination.path.empty() || other.destination.path != load.destination.path) continue;
+      if (!same_database(load.destination, other.destination)) continue;
       for (const auto& t : load.tables)
         for (const auto& o : other.tables)
-          if (!t.to.empty() && same_identifier(t.to, o.to))
+          if (!t.to.empty() && same_table(load.destination, t.to, other.destination, o.to))
             // Two writers of one table: a rewind with truncate, or a truncate of the source, would take the other's rows.
             doc.wrong(load.where, "load '" + load.name + "' writes table '" + t.to + "', as load '" + other.name +
                                       "' does; expected a table of its own for each load");

@@ -5,8 +5,8 @@
 
 namespace millrace::runtime::config {
 
-/// Reads `loads`; checks names, destinations' tables, keys against schemas, and compiles every step.
-std::vector<actors::load_spec> read_loads(document_reader& doc, const yaml_node& n, std::uint64_t max_record_bytes);
+/// Reads `loads`; checks names, tables against the source's, destinations' tables, keys against schemas, and compiles every step.
+std::vector<actors::load_spec> read_loads(document_reader& doc, const yaml_node& n, const actors::source_spec& source);
 
 /// One `schema` mapping: fields in the order of the file.
 std::vector<actors::field_spec> read_schema(document_reader& doc, const yaml_node& n, const std::string& what);

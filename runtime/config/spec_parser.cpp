@@ -1,6 +1,7 @@
 #include "runtime/config/spec_parser.hpp"
 
 #include "runtime/config/load_parser.hpp"
+#include "runtime/config/postgres_parser.hpp"
 
 #include <algorithm>
 #include <array>
@@ -11,17 +12,28 @@ namespace {
 
 constexpr std::uint64_t record_bytes_max = 512ull << 20; // a block of changes holds at most 1 GiB
 
-void read_source(document_reader& doc, const yaml_node& n, std::uint64_t record_bytes, actors::source_spec& out) {
+void read_source(document_reader& doc, const yaml_node& n, const std::string& pipeline, std::uint64_t record_bytes,
+                 actors::source_spec& out) {
   section s(doc, n, "source");
   out.where = n.at;
   out.max_record_bytes = record_bytes;
   if (!s.ok()) return;
-  auto* type = s.need("type", "file or http");
+  auto* type = s.need("type", "file, http or postgres");
   if (!type) return;
   auto chosen = doc.choice(*type, "source.type", {"file", "http", "postgres", "mariadb"});
   if (!chosen) return;
-  if (*chosen > 1)
-    return doc.wrong(type->at, "source.type " + described(*type) + " is not available in this version; expected file or http");
+  if (*chosen > 2)
+    return doc.wrong(type->at,
+                     "source.type " + described(*type) + " is not available in this version; expected file, http or postgres");
+  if (auto* v = s.take("max_record_bytes"))
+    if (auto bytes = doc.bytes(*v, "source.max_record_bytes", 1, record_bytes_max)) out.max_record_bytes = *bytes;
+  if (*chosen == 2) {
+    out.type = "postgres";
+    read_postgres_source(doc, s, pipeline, out);
+    return s.finish();
+  }
+  for (auto* key : {"connection", "publication", "slot", "tables", "snapshot", "snapshot_options", "heartbeat"})
+    s.refuse(key, "is for a database (type postgres); expected the key left out");
   bool is_file = *chosen == 0;
   out.type = is_file ? "file" : "http";
   bool csv = false;
@@ -37,8 +49,6 @@ void read_source(document_reader& doc, const yaml_node& n, std::uint64_t record_
       if (*envelope == 1 && csv)
         doc.wrong(v->at, "source.envelope is debezium beside format csv; expected none: an envelope is JSON");
     }
-  if (auto* v = s.take("max_record_bytes"))
-    if (auto bytes = doc.bytes(*v, "source.max_record_bytes", 1, record_bytes_max)) out.max_record_bytes = *bytes;
   if (is_file) {
     if (auto* v = s.need("path", "a file or a pattern such as in/*.ndjson"))
       if (auto path = doc.path(*v, "source.path")) out.path = *path;
@@ -67,8 +77,8 @@ void read_log(document_reader& doc, const yaml_node& n, actors::log_spec& out) {
   if (auto* v = s.take("partitions"))
     if (auto count = doc.number(*v, "log.partitions", 1, 4096)) {
       if (*count > 1)
-        doc.wrong(v->at, "log.partitions is " + std::to_string(*count) +
-                             "; expected 1: file and http sources fill one partition in this version");
+        doc.wrong(v->at,
+                  "log.partitions is " + std::to_string(*count) + "; expected 1: sources fill one partition in this version");
     }
   if (auto* v = s.take("replicas"))
     if (auto count = doc.number(*v, "log.replicas", 1, 16)) {
@@ -143,9 +153,9 @@ actors::pipeline_spec read_spec(document_reader& doc, const yaml_node& root, std
     if (auto name = doc.name(*v, "pipeline")) spec.name = *name, name_at = v->at;
   spec.source.max_record_bytes = record_bytes;
   if (auto* v = s.need("source", "a mapping such as { type: file, path: \"in/*.ndjson\" }"))
-    read_source(doc, *v, record_bytes, spec.source);
+    read_source(doc, *v, spec.name, record_bytes, spec.source);
   if (auto* v = s.take("log")) read_log(doc, *v, spec.log);
-  if (auto* v = s.need("loads", "a list of one load or more")) spec.loads = read_loads(doc, *v, spec.source.max_record_bytes);
+  if (auto* v = s.need("loads", "a list of one load or more")) spec.loads = read_loads(doc, *v, spec.source);
   if (auto* v = s.take("alerts")) read_alerts(doc, *v, spec.alerts);
   s.finish();
   return spec;

@@ -1,7 +1,7 @@
 // What one worker makes of a second: decode, SQL steps, a Lua step, each over the same orders of about 165 bytes; and, as the
 // baseline of decode, simdjson's on-demand parser reading the same fields without checking the rest.
 #include "actors/transform/transformer.hpp"
-#include "tests/unit/transform/support.hpp"
+#include "tests/unit/transform/pg_support.hpp"
 
 #include <algorithm>
 #include <cstdio>
@@ -25,6 +25,35 @@ storage::batch_ptr orders(std::uint32_t first, std::uint32_t count) {
     block.payloads += '\n';
   }
   return std::make_shared<fake_batch>(std::move(block), first);
+}
+
+pg_test_table pg_orders() {
+  pg_test_table t;
+  t.columns = {{"id", "bigint", oid::int8, 1},
+               {"customer", "text", oid::text},
+               {"qty", "integer", oid::int4},
+               {"price", "numeric(10,2)", oid::numeric},
+               {"created", "timestamp with time zone", oid::timestamptz},
+               {"note", "text", oid::text}};
+  return t;
+}
+storage::batch_ptr pg_changes(std::uint32_t first, std::uint32_t count, storage::payload_format format, bool updates) {
+  std::vector<std::string> messages;
+  char qty[16], price[16], created[40], note[32], customer[32];
+  for (std::uint32_t i = first; i < first + count; ++i) {
+    std::snprintf(customer, sizeof customer, "customer-%05u", i * 7919 % 100000);
+    std::snprintf(qty, sizeof qty, "%d", static_cast<int>(i % 11) - 1);
+    std::snprintf(price, sizeof price, "%u.%02u", 5 + i % 90, i % 100);
+    std::snprintf(created, sizeof created, "2024-03-%02u 12:%02u:00.25+00", 1 + i % 28, i % 60);
+    std::snprintf(note, sizeof note, "left at the door %u", i);
+    const auto id = std::to_string(i);
+    if (format == storage::payload_format::pgcopy)
+      messages.push_back(id + '\t' + customer + '\t' + qty + '\t' + price + '\t' + created + '\t' + note);
+    else
+      messages.push_back(updates ? pg_update({id, customer, qty, price, created, note})
+                                 : pg_insert({id, customer, qty, price, created, note}));
+  }
+  return std::make_shared<fake_batch>(pg_block(messages, context_of({pg_orders()}), format), first);
 }
 
 load_builder schema() {
@@ -104,5 +133,16 @@ int main(int argc, char** argv) {
   measure("decode + where + set", schema().where("qty > 0").set({{"total", "qty * price"}}));
   measure("decode + lua", schema().lua("function transform(change) change.total = change.qty * change.price return change end"));
   measure("decode + lua untouched", schema().lua("function transform(change) return change end"));
+
+  using format = storage::payload_format;
+  for (const auto& [name, of, updates] :
+       {std::tuple("pgoutput inserts", format::pgoutput, false), std::tuple("pgoutput updates", format::pgoutput, true),
+        std::tuple("pgcopy rows", format::pgcopy, false)}) {
+    batches.clear();
+    for (std::uint32_t i = 0; i < 32; ++i) batches.push_back(pg_changes(i * 6000, 6000, of, updates));
+    std::printf("%s: %.0f bytes a change\n", name, static_cast<double>(batches[0]->payloads().size()) / 6000);
+    measure((std::string(name) + ", columns of the source").c_str(), from_source());
+    measure((std::string(name) + ", where + set").c_str(), from_source().where("qty > 0").set({{"total", "qty * price"}}));
+  }
   return sum == 0;
 }

@@ -14,10 +14,10 @@
 namespace millrace::testing {
 
 struct spawn_options {
-  std::vector<std::string> argv;                        ///< argv[0] is a path
-  std::vector<std::pair<std::string, std::string>> env; ///< added to the test's own
-  std::filesystem::path directory;                      ///< empty: the test's
-  std::filesystem::path output;                         ///< both streams are appended here; empty: kept, see run()
+  std::vector<std::string> argv = {};                        ///< argv[0] is a path
+  std::vector<std::pair<std::string, std::string>> env = {}; ///< added to the test's own
+  std::filesystem::path directory = {};                      ///< empty: the test's
+  std::filesystem::path output = {};                         ///< both streams are appended here; empty: kept, see run()
 };
 
 /// Owner: the thread that started it (the kernel kills the child when that thread ends).

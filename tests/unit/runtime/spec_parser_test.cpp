@@ -182,10 +182,10 @@ BOOST_AUTO_TEST_CASE(what_this_version_has_not_is_said_so) {
            " }]\n";
   };
   auto file = "{ type: file, path: x }", sqlite = "{ type: sqlite, path: x.db, table: t }";
-  BOOST_TEST(contains(only(parse(spec("{ type: postgres, connection: x }", "{}", sqlite))), "not available in this version"));
+  BOOST_TEST(contains(only(parse(spec("{ type: mariadb, connection: x }", "{}", sqlite))), "not available in this version"));
   BOOST_TEST(contains(only(parse(spec("{ type: mariadb, connection: x }", "{}", sqlite))), "not available in this version"));
   BOOST_TEST(
-      contains(only(parse(spec(file, "{}", "{ type: postgres, connection: x, table: t }"))), "not available in this version"));
+      contains(only(parse(spec(file, "{}", "{ type: mariadb, connection: x, table: t }"))), "not available in this version"));
   BOOST_TEST(contains(only(parse(spec(file, "{ replicas: 3 }", sqlite))), "log.replicas is 3; expected 1"));
   BOOST_TEST(contains(only(parse(spec(file, "{ partitions: 4 }", sqlite))), "log.partitions is 4; expected 1"));
 }

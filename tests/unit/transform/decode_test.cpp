@@ -184,10 +184,27 @@ BOOST_AUTO_TEST_CASE(append_takes_inserts_and_updates_only) {
 }
 
 BOOST_AUTO_TEST_CASE(a_value_that_debezium_did_not_send_stays_as_it_is) {
-  BOOST_TEST(outcome(load_builder{}.column("id", T::int64).column("body", T::text).set({{"n", "length(body)"}}),
-                     debezium({event("u", "null", R"({"id":1,"body":"__debezium_unavailable_value"})"),
-                               event("c", "null", R"({"id":1,"body":"__debezium_unavailable_value"})")})) ==
-             "update id=1 body=MISSING n=NULL\ninsert id=1 body=NULL n=NULL\n");
+  const auto load = [] { return load_builder{}.column("id", T::int64).column("body", T::text); };
+  const auto batch = debezium({event("u", "null", R"({"id":1,"body":"__debezium_unavailable_value"})"),
+                               event("c", "null", R"({"id":1,"body":"__debezium_unavailable_value"})")});
+  BOOST_TEST(outcome(load().set({{"n", "id + 1"}}), batch) == "update id=1 body=MISSING n=2\ninsert id=1 body=NULL n=2\n");
+}
+
+BOOST_AUTO_TEST_CASE(a_step_that_reads_a_value_that_was_not_sent_fails_the_change) {
+  // Taken for NULL it would write a wrong value, or delete the row.
+  const auto load = [] { return load_builder{}.column("id", T::int64).column("body", T::text); };
+  const auto batch = debezium({event("u", "null", R"({"id":1,"body":"__debezium_unavailable_value"})"),
+                               event("c", "null", R"({"id":1,"body":"__debezium_unavailable_value"})")});
+  BOOST_TEST(outcome(load().set({{"n", "length(body)"}}), batch) ==
+             "failed transform at transform[1] set n [n] {\"id\":1}\ninsert id=1 body=NULL n=NULL\n");
+  BOOST_TEST(outcome(load().where("id > 5 or body is not null"), batch) ==
+             "failed transform at transform[1] where {\"id\":1}\nfiltered\n");
+  BOOST_TEST(outcome(load().lua("function transform(c) if c.body == nil then return nil end return c end"), batch) ==
+             "failed transform at transform[1] lua {\"id\":1}\nfiltered\n");
+  // A copy of what the script could see does not take the rest away.
+  BOOST_TEST(outcome(load().lua("function transform(c) local r = {} for k, v in pairs(c) do r[k] = v end return r end"), batch) ==
+             "update id=1 body=MISSING\ninsert id=1 body=NULL\n");
+  BOOST_TEST(message_of(load().set({{"n", "length(body)"}}), batch).find("\"body\" is not known") != std::string::npos);
 }
 
 BOOST_AUTO_TEST_CASE(tables_match_with_and_without_their_schema) {

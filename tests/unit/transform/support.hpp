@@ -39,6 +39,8 @@ public:
   storage::envelope envelope() const noexcept override { return block_.envelope; }
   std::string_view origin() const noexcept override { return block_.origin; }
   std::string_view context() const noexcept override { return block_.context; }
+  std::span<const storage::source_transaction> transactions() const noexcept override { return block_.transactions; }
+  bool open_end() const noexcept override { return block_.open_end; }
   std::string source_position(std::uint32_t i) const override {
     return block_.origin + ":" + std::to_string(block_.origin_position + block_.starts[i]);
   }
@@ -162,7 +164,7 @@ inline std::string show(const cell& c) {
     char buffer[64];
     std::snprintf(buffer, sizeof buffer, "%.17g", c.d);
     std::string text = buffer;
-    if (text.find_first_of(".e") == std::string::npos) text += ".0";
+    if (text.find_first_of(".enif") == std::string::npos) text += ".0";
     return text;
   }
   case cell::kind::text:
