@@ -24,6 +24,7 @@ struct single_gate final : row_gate {
 /// with an earlier open one of its key stays where it is. What happens to each is prepared durably before the commit that
 /// passes `entry`, so that a crash on either side of the commit finds the truth.
 bool writer_state::redrive(const storage::batch& entry, bool discard) {
+  if (!flush()) return false; // what is buffered speaks to its own gate
   auto& table = *ctx->dead_letters;
   auto broken = [&](const failure& why) {
     if (!ctx->node->fatal(why, who())) self->quit(quit_reason(why));
@@ -77,7 +78,9 @@ bool writer_state::redrive(const storage::batch& entry, bool discard) {
         again = letter_of(*rows, rows->failures.front(), *ctx);
       } else if (!rows->rows.empty()) {
         single_gate gate;
-        if (auto applied = target->apply(rows, 0, rows->rows.size(), gate); !applied) {
+        auto applied = target->apply(rows, 0, rows->rows.size(), gate);
+        if (applied) applied = target->flush(gate);
+        if (!applied) {
           fail(applied.error());
           return false;
         }

@@ -161,7 +161,7 @@ void writer_state::pump() {
   if (phase != phase_kind::running) return;
   const auto it = arrived.find(next_sequence);
   if (it == arrived.end()) {
-    if (position > committed.next && !lingering) {
+    if (position > committed.next && !inside && !lingering) {
       lingering = true;
       self->delayed_send(self, linger_time, commit_atom::value, generation);
     }
@@ -170,7 +170,7 @@ void writer_state::pump() {
   const auto kind = it->second.batch->kind();
   const bool alone = (kind == storage::batch_kind::redrive || kind == storage::batch_kind::discard) &&
                      it->second.batch->control().load == load->name;
-  if (alone && position > committed.next)
+  if (alone && position > committed.next && !inside)
     return commit(); // a redrive has its own transaction; its turn comes again after this one
   const auto item = it->second;
   if (!open && !begin()) return;
@@ -178,9 +178,18 @@ void writer_state::pump() {
   arrived.erase(it);
   arrived_changes -= item.batch->count();
   ++next_sequence;
-  if (alone || !halted.empty() || transaction_bytes >= transaction_bytes_max || letters.size() >= letters_max ||
-      letter_bytes >= letter_bytes_max || clock::now() - opened_at >= transaction_time)
-    return commit();
+  const bool many_letters = letters.size() >= letters_max || letter_bytes >= letter_bytes_max;
+  const bool large = transaction_bytes >= transaction_bytes_max;
+  if (inside && halted.empty()) {
+    // The source's transaction goes on. Its rows are the destination's now: their memory is free for what follows.
+    if (many_letters) return commit();
+    if (large) {
+      self->send(dispatcher, released{generation, next_sequence});
+      transaction_bytes = 0;
+    }
+    return wake();
+  }
+  if (alone || !halted.empty() || large || many_letters || clock::now() - opened_at >= transaction_time) return commit();
   wake();
 }
 
@@ -196,7 +205,14 @@ bool writer_state::begin() {
 
 bool writer_state::apply(const load_item& item) {
   if (item.rows ? !apply_rows(item) : !apply_control(item)) return false;
-  if (halted.empty()) position = item.end;
+  if (halted.empty()) {
+    position = item.end;
+    if (item.rows) inside = item.batch->open_end();
+  } else if (item.rows) {
+    const auto change = static_cast<std::uint32_t>(position.value - item.batch->base().value);
+    const auto* t = item.batch->transaction_of(change);
+    inside = t != nullptr && (t->first_change != change || t->first_index != 0);
+  }
   position_time = item.batch->last_time();
   transaction_changes += item.batch->count();
   transaction_bytes += 2 * item.batch->bytes();
@@ -224,6 +240,10 @@ bool writer_state::apply_rows(const load_item& item) {
       if (!applied) {
         if (!is(applied.error(), errc::halted)) {
           fail(applied.error());
+          return false;
+        }
+        if (!isolating && target->buffers()) {
+          isolate();
           return false;
         }
         note_filtered_until(position.value - base); // rejected() set the position to the change that halts
@@ -299,8 +319,36 @@ bool writer_state::apply_control(const load_item& item) {
 
 // ---- committing
 
+/// The same changes again, each applied and checked by itself: what halts or breaks a constraint is found exactly.
+void writer_state::isolate() {
+  isolating = true;
+  target->set_isolation(true);
+  claim();
+}
+
+bool writer_state::flush() {
+  if (!open) return true;
+  auto flushed = target->flush(*this);
+  if (flushed) return true;
+  if (is(flushed.error(), errc::halted) && !isolating)
+    isolate();
+  else
+    fail(flushed.error());
+  return false;
+}
+
 void writer_state::commit() {
+  if (phase == phase_kind::running && !flush()) return;
+  if (!halted.empty() && inside) {
+    // A source's transaction is delivered whole or not at all: what came before it in this one waits with it.
+    const auto why = make_failure(errc::halted, "on_error halt at " + halted);
+    target->rollback();
+    report(true);
+    return self->quit(quit_reason(why));
+  }
   if (!letters.empty()) {
+    // Failures of a bulk step come after later changes were looked at.
+    std::sort(letters.begin(), letters.end(), [](const auto& a, const auto& b) { return a.offset < b.offset; });
     phase = phase_kind::quarantining;
     self->request(stage, caf::infinite, quarantine_request{load->name, letters})
         .then(
@@ -309,6 +357,7 @@ void writer_state::commit() {
               if (!reply.ok) return wait(reply.why.message); // retry() comes back here; the destination's transaction stays open
               tell_alerts(letters);
               letters.clear();
+              letter_bytes = 0;
               finish_commit();
             },
             [](const caf::error&) {}); // the stage died: the next one is wired, and asked again
@@ -318,6 +367,17 @@ void writer_state::commit() {
 }
 
 void writer_state::finish_commit() {
+  if (inside && halted.empty()) { // only the decisions were due
+    phase = phase_kind::running;
+    if (drain_promise.pending()) {
+      target->rollback();
+      phase = phase_kind::drained;
+      drain_promise.deliver(simple_reply{});
+      return;
+    }
+    if (rewind_promise.pending()) return start_rewind();
+    return wake();
+  }
   auto& table = *ctx->dead_letters;
   std::vector<std::uint8_t> bits;
   if (!filtered.empty()) {
@@ -342,12 +402,7 @@ void writer_state::finish_commit() {
   const auto started = clock::now();
   auto done = target->commit(next);
   if (!done) {
-    if (is(done.error(), errc::refused) && !isolating) {
-      // A constraint that only the commit checks: the same changes again, each checked by itself.
-      isolating = true;
-      target->set_isolation(true);
-      return claim();
-    }
+    if (is(done.error(), errc::refused) && !isolating) return isolate(); // a constraint that only the commit checks
     return fail(done.error());
   }
   commit_seconds = std::chrono::duration<double>(clock::now() - started).count();
@@ -357,6 +412,7 @@ void writer_state::finish_commit() {
     target->set_isolation(false);
   }
   const bool settle = prepared;
+  const auto stop = halted;
   dead_below = static_cast<std::uint64_t>(static_cast<std::int64_t>(dead_below + transaction_dead) + redriven_dead);
   committed = next;
   applied_time = position_time;
@@ -368,9 +424,9 @@ void writer_state::finish_commit() {
   waiting.clear();
   if (settle && !check(table.settle(load->name, next.next))) return;
   self->send(dispatcher, released{generation, next_sequence});
-  if (!halted.empty()) {
+  if (!stop.empty()) {
     report(true);
-    return self->quit(quit_reason(make_failure(errc::halted, "on_error halt at " + halted)));
+    return self->quit(quit_reason(make_failure(errc::halted, "on_error halt at " + stop)));
   }
   if (rewind_promise.pending()) return start_rewind();
   if (drain_promise.pending()) {
@@ -384,12 +440,13 @@ void writer_state::finish_commit() {
 }
 
 void writer_state::reset_transaction() {
-  open = false;
+  open = inside = false;
   transaction_changes = transaction_dead = 0;
   transaction_bytes = 0;
   filtered.clear();
   letters.clear();
   letter_bytes = 0;
+  halted.clear();
   passed_keys.clear();
   prepared = false;
   redriven_filtered = 0;
@@ -473,7 +530,7 @@ writer_actor::behavior_type writer(writer_actor::stateful_pointer<writer_state> 
         auto& st = self->state;
         if (timer != st.generation) return;
         st.lingering = false;
-        if (st.phase == writer_state::phase_kind::running && st.position > st.committed.next &&
+        if (st.phase == writer_state::phase_kind::running && st.position > st.committed.next && !st.inside &&
             !st.arrived.contains(st.next_sequence))
           st.commit();
       },
@@ -505,7 +562,7 @@ writer_actor::behavior_type writer(writer_actor::stateful_pointer<writer_state> 
         using phase_kind = writer_state::phase_kind;
         st.drain_promise = self->make_response_promise<simple_reply>();
         auto promise = st.drain_promise;
-        if (st.phase == phase_kind::running && st.open && st.position > st.committed.next) {
+        if (st.phase == phase_kind::running && st.open && st.position > st.committed.next && !st.inside) {
           st.commit();
         } else if (st.phase != phase_kind::quarantining) {
           st.target->rollback();

@@ -15,7 +15,9 @@ namespace millrace::actors::load {
 ///     └──────── any error of the destination: roll back, wait, claim again; the destination's row tells where ───┘
 ///
 /// A claim starts a new generation: the dispatcher reads again from the claimed offset, and what was in flight is void. So
-/// every failure, restart and rewind has one way back. A commit's size is bounded by load_window_bytes; it comes when nothing
+/// every failure, restart and rewind has one way back. A source's transaction is never committed in part: inside of one that is
+/// larger than our transactions, the destination's stays open, what was applied is given back to the dispatcher, and quarantine
+/// decisions are logged before the end. A commit's size is bounded by load_window_bytes; it comes when nothing
 /// more is there for a few milliseconds, so that a slow flow has low latency and a fast one large transactions.
 struct writer_state : row_gate {
   explicit writer_state(writer_actor::stateful_pointer<writer_state> self) : self(self) {}
@@ -47,6 +49,7 @@ struct writer_state : row_gate {
   // The open transaction.
   bool open = false;
   storage::offset position; ///< end of what was applied
+  bool inside = false;      ///< of a source transaction that goes on: nothing may be committed here
   std::uint64_t transaction_changes = 0, transaction_dead = 0;
   std::size_t transaction_bytes = 0;
   std::chrono::steady_clock::time_point opened_at{};
@@ -87,7 +90,9 @@ struct writer_state : row_gate {
   bool redrive(const storage::batch& entry, bool discard);
   bool begin();
   void commit();
+  bool flush();
   void finish_commit();
+  void isolate();
   void fail(const failure& why);
   void wait(const std::string& why);
   bool delivered_before() const;

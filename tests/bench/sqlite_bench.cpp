@@ -66,7 +66,7 @@ std::vector<transform::row_set_ptr> orders(std::size_t count, bool text_key, std
                              data_type::decimal,
                              data_type::float64,
                              data_type::timestamp};
-  for (std::size_t i = 0; i < 6; ++i) layout->columns.push_back({names[i], types[i], false, i == 0});
+  for (std::size_t i = 0; i < 6; ++i) layout->columns.push_back({names[i], types[i], "", false, i == 0});
   layout->key = {0};
   std::mt19937_64 random(7);
   std::vector<transform::row_set_ptr> out;
@@ -123,7 +123,8 @@ double ours(const std::string& path, const std::vector<transform::row_set_ptr>& 
             bool text_key) {
   load_spec spec;
   spec.name = "bench";
-  spec.destination = {"sqlite", path};
+  spec.destination.type = "sqlite";
+  spec.destination.path = path;
   table_spec table;
   table.to = "orders";
   table.mode = mode;

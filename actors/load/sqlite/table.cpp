@@ -12,9 +12,9 @@ std::string text_of(sqlite3_stmt* s, int column) {
   return p ? std::string(p, static_cast<std::size_t>(sqlite3_column_bytes(s, column))) : std::string();
 }
 
-std::string key_list(const table_spec& spec) {
+std::string key_list(const std::vector<std::string>& key) {
   std::string out;
-  for (const auto& k : spec.key) out += (out.empty() ? "" : ", ") + quoted(k);
+  for (const auto& k : key) out += (out.empty() ? "" : ", ") + quoted(k);
   return out;
 }
 
@@ -70,7 +70,8 @@ result<table_shape> read_shape(connection& c, const std::string& table) {
   return out;
 }
 
-result<void> create_table(connection& c, const table_spec& spec, const std::vector<wanted_column>& columns) {
+result<void> create_table(connection& c, const table_spec& spec, const std::vector<wanted_column>& columns,
+                          const std::vector<std::string>& key) {
   const bool keyed = spec.mode != load_mode::append;
   // No WITHOUT ROWID: 500,000 upserts by a text key took 2.2 times as long with it (whole rows move when a page splits).
   std::string sql = "CREATE TABLE main." + quoted(spec.to) + "(";
@@ -78,10 +79,9 @@ result<void> create_table(connection& c, const table_spec& spec, const std::vect
   for (const auto& column : columns) {
     if (&column != &columns.front()) sql += ", ";
     sql += quoted(column.name) + ' ' + column.declared;
-    const bool in_key =
-        keyed && std::any_of(spec.key.begin(), spec.key.end(), [&](const auto& k) { return same_name(k, column.name); });
+    const bool in_key = keyed && std::any_of(key.begin(), key.end(), [&](const auto& k) { return same_name(k, column.name); });
     // An alias of the rowid: one B-tree instead of two, and the fastest lookup there is.
-    if (in_key && spec.key.size() == 1 && spec.mode != load_mode::history && column.declared == "INTEGER") {
+    if (in_key && key.size() == 1 && spec.mode != load_mode::history && column.declared == "INTEGER") {
       sql += " PRIMARY KEY";
       rowid_key = true;
     }
@@ -92,13 +92,13 @@ result<void> create_table(connection& c, const table_spec& spec, const std::vect
     sql += ", " + quoted(valid_from_column) + " TEXT NOT NULL, " + quoted(valid_to_column) + " TEXT, " + quoted(current_column) +
            " INTEGER NOT NULL, " + quoted(offset_column) + " INTEGER NOT NULL";
   if (keyed && !rowid_key)
-    sql += ", PRIMARY KEY(" + key_list(spec) + (spec.mode == load_mode::history ? ", " + quoted(offset_column) : "") + ")";
+    sql += ", PRIMARY KEY(" + key_list(key) + (spec.mode == load_mode::history ? ", " + quoted(offset_column) : "") + ")";
   sql += ")";
   const std::string doing = "creating table " + quoted(spec.to);
   if (auto ok = c.execute(sql, doing); !ok) return ok;
   if (spec.mode != load_mode::history) return success();
   // Closing a version must not walk all versions of its key.
-  return c.execute("CREATE INDEX main." + quoted(spec.to + "_current") + " ON " + quoted(spec.to) + "(" + key_list(spec) +
+  return c.execute("CREATE INDEX main." + quoted(spec.to + "_current") + " ON " + quoted(spec.to) + "(" + key_list(key) +
                        ") WHERE " + quoted(current_column) + " = 1",
                    doing);
 }

@@ -45,7 +45,8 @@ struct table_shape {
 result<table_shape> read_shape(connection& c, const std::string& table);
 
 /// Makes the table for a mode: key columns first in PRIMARY KEY, bookkeeping columns last.
-result<void> create_table(connection& c, const table_spec& spec, const std::vector<wanted_column>& columns);
+result<void> create_table(connection& c, const table_spec& spec, const std::vector<wanted_column>& columns,
+                          const std::vector<std::string>& key);
 /// ALTER TABLE ADD COLUMN. Never NOT NULL, even if required: the rows that are there have no value.
 result<void> add_column(connection& c, const std::string& table, const wanted_column& column);
 

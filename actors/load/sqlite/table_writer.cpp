@@ -86,7 +86,7 @@ result<void> table_writer::attach(connection& c) {
       return success();
     std::vector<wanted_column> columns;
     for (const auto& f : fields) columns.push_back({f.name, declared_type_of(f.type), f.required});
-    if (auto ok = create_table(c, spec_, columns); !ok) return ok;
+    if (auto ok = create_table(c, spec_, columns, spec_.key); !ok) return ok;
   } else {
     for (const auto& f : fields) {
       const auto* column = shape_.find(f.name);
@@ -112,10 +112,14 @@ result<void> table_writer::attach(connection& c) {
   shape = read_shape(c, spec_.to);
   if (!shape) return shape.error();
   shape_ = std::move(shape).value();
+  if (spec_.key.empty()) return success(); // append has none; else it is the source's, and comes with the first row
   table_layout keys;
   for (const auto& k : spec_.key) {
     keys.key.push_back(static_cast<std::uint32_t>(keys.columns.size()));
-    keys.columns.push_back({k, std::nullopt, true, true});
+    transform::column named;
+    named.name = k;
+    named.required = named.key = true;
+    keys.columns.push_back(std::move(named));
   }
   return check_mode(c, keys);
 }
@@ -155,11 +159,15 @@ result<void> table_writer::make_table(connection& c, const table_layout& layout,
     const auto field = std::find_if(fields.begin(), fields.end(), [&](const auto& f) { return f.name == column.name; });
     if (field != fields.end())
       columns.push_back({column.name, declared_type_of(field->type), field->required});
+    else if (!column.source_type.empty() && column.type)
+      columns.push_back({column.name, declared_type_of(*column.type), false});
     else if (has_value(first_row[i]))
       columns.push_back({column.name, declared_type_of(first_row[i].k), false});
   }
   if (columns.empty()) return success(); // a row without any value: an append of {}; the table waits for a better one
-  if (auto ok = create_table(c, spec_, columns); !ok) return ok;
+  std::vector<std::string> key;
+  for (const auto k : layout.key) key.push_back(layout.columns[k].name);
+  if (auto ok = create_table(c, spec_, columns, key); !ok) return ok;
   auto shape = read_shape(c, spec_.to);
   if (!shape) return shape.error();
   shape_ = std::move(shape).value();

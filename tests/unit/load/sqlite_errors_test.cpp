@@ -350,11 +350,12 @@ BOOST_AUTO_TEST_CASE(a_symbolic_link_and_its_target_are_one_file_with_one_connec
   d.rollback();
 }
 
-BOOST_AUTO_TEST_CASE(only_sqlite_is_a_destination_of_this_build) {
+BOOST_AUTO_TEST_CASE(a_destination_that_this_build_does_not_have_is_named_and_a_path_is_needed) {
   auto spec = load_of(path, orders());
-  spec.destination.type = "postgres";
-  FAILS(load::make_destination(spec), errc::invalid, "postgres", "expected sqlite");
-  spec.destination = {"sqlite", ""};
+  spec.destination.type = "oracle";
+  FAILS(load::make_destination(spec), errc::invalid, "oracle", "expected sqlite");
+  spec.destination = {};
+  spec.destination.type = "sqlite";
   FAILS(load::make_destination(spec), errc::invalid, "path");
   BOOST_TEST(fresh(path)->name() == "sqlite " + path);
 }

@@ -61,8 +61,11 @@ inline cell b(bool v) { return cell::of(v); }
 inline cell t(std::string_view v) { return cell::text(v); }
 
 struct column_of {
+  column_of(std::string n, std::optional<data_type> t, std::string source = {})
+      : name(std::move(n)), type(t), source_type(std::move(source)) {}
   std::string name;
   std::optional<data_type> type;
+  std::string source_type;
 };
 
 inline transform::table_layout_ptr layout_of(std::uint32_t table, std::vector<column_of> columns,
@@ -70,7 +73,8 @@ inline transform::table_layout_ptr layout_of(std::uint32_t table, std::vector<co
   auto out = std::make_shared<transform::table_layout>();
   out->table = table;
   for (std::uint32_t k = 0; k < columns.size(); ++k)
-    out->columns.push_back({columns[k].name, columns[k].type, false, std::find(key.begin(), key.end(), k) != key.end()});
+    out->columns.push_back(
+        {columns[k].name, columns[k].type, columns[k].source_type, false, std::find(key.begin(), key.end(), k) != key.end()});
   out->key = std::move(key);
   return out;
 }
@@ -97,6 +101,9 @@ public:
     r.has_before_key = true;
     r.before_key = static_cast<std::uint32_t>(set_->cells.size());
     for (auto& c : before) set_->cells.push_back(c);
+    std::vector<const cell*> keys;
+    for (const auto& c : before) keys.push_back(&c);
+    r.before_key_hash = hash_of(keys);
     return *this;
   }
   /// The last row belongs to the change before it.
@@ -111,12 +118,22 @@ public:
   }
 
 private:
+  static std::uint64_t hash_of(const std::vector<const cell*>& key) {
+    std::uint64_t h = key.empty() ? 0 : 14695981039346656037ull;
+    for (const auto* c : key)
+      h = (h ^ (c->k == cell::kind::text ? std::hash<std::string_view>()(c->view()) : static_cast<std::uint64_t>(c->i))) *
+          1099511628211ull;
+    return h;
+  }
   rows& add(operation op, std::vector<cell> cells) {
     transform::row r;
     r.change = next_change_++;
     r.op = op;
     r.layout = static_cast<std::uint16_t>(set_->layouts.size() - 1);
     r.first_cell = static_cast<std::uint32_t>(set_->cells.size());
+    std::vector<const cell*> keys;
+    for (const auto k : set_->layouts.back()->key) keys.push_back(&cells[k]);
+    r.key_hash = hash_of(keys);
     for (auto& c : cells) set_->cells.push_back(c);
     set_->rows.push_back(r);
     return *this;
@@ -225,7 +242,8 @@ inline table_spec table(std::string to, load_mode mode, std::vector<std::string>
 inline load_spec load_of(const std::string& path, std::vector<table_spec> tables) {
   load_spec out;
   out.name = "warehouse";
-  out.destination = {"sqlite", path};
+  out.destination.type = "sqlite";
+  out.destination.path = path;
   out.tables = std::move(tables);
   return out;
 }

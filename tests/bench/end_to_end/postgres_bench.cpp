@@ -1,0 +1,313 @@
+// PostgreSQL in and out through a node with its durable log, each against what PostgreSQL does itself with the same rows on the
+// same server: pg_recvlogical, native logical replication, COPY | COPY. Ours and the baseline come from one run, in turns.
+// MILLRACE_BENCH_CHANGES (1,000,000), MILLRACE_BENCH_UPDATES (400,000), MILLRACE_BENCH_ROWS (10,000,000 of the snapshot),
+// MILLRACE_BENCH_SECONDS (20, of the latency), MILLRACE_BENCH_ONLY (log, flow, snapshot, latency: one part).
+
+#include "tests/integration/support/test_node.hpp"
+#include "tests/support/postgres_server.hpp"
+
+#include <algorithm>
+#include <cstdlib>
+#include <iomanip>
+#include <iostream>
+
+namespace {
+
+using namespace millrace::testing;
+
+std::uint64_t setting(const char* name, std::uint64_t otherwise) {
+  const char* given = std::getenv(name);
+  return given && *given ? std::strtoull(given, nullptr, 10) : otherwise;
+}
+
+bool wanted(const std::string& part) {
+  const char* only = std::getenv("MILLRACE_BENCH_ONLY");
+  return !only || !*only || part == only;
+}
+
+std::string program(const std::string& name) {
+  for (const auto& e : std::filesystem::directory_iterator("/usr/lib/postgresql"))
+    if (auto p = e.path() / "bin" / name; std::filesystem::exists(p)) return p.string();
+  throw std::runtime_error("no " + name + "; expected /usr/lib/postgresql/*/bin/" + name);
+}
+
+double seconds_since(test_clock::time_point start) { return std::chrono::duration<double>(test_clock::now() - start).count(); }
+
+void report(const std::string& what, double ours, double baseline, const std::string& name, double goal) {
+  std::cout << std::fixed << std::setprecision(0) << what << ": ours " << ours << "/s, " << name << ' ' << baseline
+            << "/s, ratio " << std::setprecision(2) << ours / baseline << " (goal " << goal << ")" << std::endl;
+}
+
+constexpr const char* orders_table = "CREATE TABLE orders (id bigint PRIMARY KEY, customer int NOT NULL, qty int NOT NULL, price "
+                                     "numeric(10,2) NOT NULL, note text, "
+                                     "created timestamptz NOT NULL)";
+/// One order from the number $i.
+std::string order_values(const std::string& i) {
+  return i + ", " + i + " % 100000, " + i + " % 9 + 1, (" + i + " % 100000) / 100.0, 'order number ' || " + i +
+         " || repeat(' and so on', 4), '2024-01-01 00:00:00+00'::timestamptz + (" + i + " % 86400) * interval '1 second'";
+}
+
+class bench {
+public:
+  bench() : server_(options()), node_(dir_ / "n") {
+    server_.start();
+    node_.start();
+  }
+
+  void source_to_log() {
+    const auto count = setting("MILLRACE_BENCH_CHANGES", 1000000);
+    for (const bool big : {true, false}) {
+      const std::string name = big ? "log_big" : "log_small";
+      server_.create_database(name);
+      sql(name, orders_table);
+      const std::string closed = "host=127.0.0.1 port=1 dbname=none"; // the load waits, so that the way to the log is alone
+      apply(name, name, closed, "never");
+      node_.until(name, "its slot is there", [&](const json&) { return slot_exists(name); });
+      sql(name, "SELECT pg_create_logical_replication_slot('base_" + name + "', 'pgoutput')");
+      node_.must({"pipeline", "pause", name});
+      if (big)
+        sql(name, "INSERT INTO orders SELECT " + order_values("i") + " FROM generate_series(1, " + std::to_string(count) + ") i");
+      else
+        make(name, "DO $$ BEGIN FOR i IN 1.." + std::to_string(count) + " LOOP INSERT INTO orders VALUES (" + order_values("i") +
+                       "); COMMIT; END LOOP; END $$");
+      const auto end = sql(name, "SELECT pg_current_wal_insert_lsn()");
+      sql(name, "CHECKPOINT");
+      sql(name, "SELECT pg_logical_emit_message(false, 'x', 'y'), pg_switch_wal()");
+      auto start = test_clock::now();
+      const auto received = run(
+          {.argv = {program("pg_recvlogical"), "-d", server_.socket_conninfo(name), "-S", "base_" + name, "--start", "--no-loop",
+                    "--endpos", end, "-f", "/dev/null", "-o", "proto_version=1", "-o", "publication_names=millrace_" + name}},
+          seconds{600});
+      if (received.status != 0) throw std::runtime_error(received.err);
+      const auto baseline = static_cast<double>(count) / seconds_since(start);
+      start = test_clock::now();
+      node_.must({"pipeline", "resume", name});
+      eventually(
+          "all is in the log", [&] { return logged(name) >= static_cast<double>(count); }, seconds{600},
+          [&] { return said(name); });
+      report(std::string("source to log, ") + (big ? "one transaction" : "a transaction a row"),
+             static_cast<double>(count) / seconds_since(start), baseline, "pg_recvlogical", 0.9);
+      drop(name);
+    }
+  }
+
+  void whole_way() {
+    const auto count = setting("MILLRACE_BENCH_CHANGES", 1000000), updates = setting("MILLRACE_BENCH_UPDATES", 400000);
+    for (const auto* db : {"shop", "ours", "native"}) server_.create_database(db);
+    sql("shop", orders_table);
+    sql("native", orders_table);
+    apply("shop", "shop", server_.socket_conninfo("ours"), "never");
+    node_.until("shop", "its slot is there", [&](const json&) { return slot_exists("shop"); });
+    sql("shop", "SELECT pg_create_logical_replication_slot('native', 'pgoutput')");
+    sql("native",
+        "CREATE SUBSCRIPTION native CONNECTION '" + server_.socket_conninfo("shop") +
+            "' PUBLICATION millrace_shop WITH (create_slot = false, slot_name = 'native', copy_data = false, enabled = false)");
+    const auto turn = [&](const std::string& what, std::uint64_t rows, const std::function<bool(const std::string&)>& arrived) {
+      auto start = test_clock::now();
+      sql("native", "ALTER SUBSCRIPTION native ENABLE");
+      eventually(
+          "native replication is through", [&] { return arrived("native"); }, seconds{1200});
+      const auto baseline = static_cast<double>(rows) / seconds_since(start);
+      sql("native", "ALTER SUBSCRIPTION native DISABLE");
+      start = test_clock::now();
+      node_.must({"pipeline", "resume", "shop"});
+      eventually(
+          "ours is through", [&] { return arrived("ours"); }, seconds{1200}, [&] { return said("shop"); });
+      report("PostgreSQL to PostgreSQL, " + what, static_cast<double>(rows) / seconds_since(start), baseline,
+             "native replication", 1.3);
+      return baseline;
+    };
+    node_.must({"pipeline", "pause", "shop"});
+    make("shop", "DO $$ BEGIN FOR i IN 1.." + std::to_string(count / 100) + " LOOP INSERT INTO orders SELECT " +
+                     order_values("n") + " FROM generate_series((i - 1) * 100 + 1, i * 100) n; COMMIT; END LOOP; END $$");
+    const auto native = turn("inserts, 100 a transaction", count, [&](const std::string& db) {
+      return exists(db, "SELECT 1 FROM orders WHERE id = " + std::to_string(count / 100 * 100));
+    });
+    node_.must({"pipeline", "pause", "shop"});
+    make("shop", "DO $$ BEGIN FOR i IN 1.." + std::to_string(updates) +
+                     " LOOP UPDATE orders SET qty = -i WHERE id = (i::bigint * 7919) % " + std::to_string(count / 100 * 100) +
+                     " + 1; COMMIT; END LOOP; END $$");
+    turn("updates, one a transaction", updates, [&](const std::string& db) {
+      return exists(db, "SELECT 1 FROM orders WHERE id = (" + std::to_string(updates) + "::bigint * 7919) % " +
+                            std::to_string(count / 100 * 100) + " + 1 AND qty = -" + std::to_string(updates));
+    });
+    for (const auto* db : {"ours", "native"})
+      if (digest(db) != digest("shop")) throw std::runtime_error(std::string("the rows of ") + db + " differ from the source's");
+    const auto changes = static_cast<double>(count / 100 * 100 + updates);
+    const auto start = test_clock::now();
+    node_.must({"load", "rewind", "shop/l", "--to", "start", "--truncate"});
+    eventually(
+        "the log is replayed",
+        [&] {
+          const auto s = node_.status("shop");
+          return s.at("loads").at(0).at("committed_offset").at(0) == s.at("log").at(0).at("next_offset");
+        },
+        seconds{1200}, [&] { return said("shop"); });
+    report("replay of the log into PostgreSQL", changes / seconds_since(start), native, "native replication of the inserts", 3);
+    if (digest("ours") != digest("shop")) throw std::runtime_error("the replayed rows differ from the source's");
+    std::cout << "max RSS of the node: " << (node_.process().peak_memory() >> 20) << " MiB" << std::endl;
+    sql("native", "ALTER SUBSCRIPTION native SET (slot_name = NONE)");
+    sql("native", "DROP SUBSCRIPTION native");
+    sql("shop", "SELECT pg_drop_replication_slot('native')");
+    drop("shop");
+  }
+
+  void snapshot() {
+    const auto count = setting("MILLRACE_BENCH_ROWS", 10000000);
+    for (const auto* db : {"big", "big_ours", "big_copy"}) server_.create_database(db);
+    sql("big", orders_table);
+    sql("big_copy", orders_table);
+    sql("big", "INSERT INTO orders SELECT " + order_values("i") + " FROM generate_series(1, " + std::to_string(count) + ") i");
+    sql("big", "VACUUM ANALYZE orders");
+    sql("big", "CHECKPOINT");
+    auto start = test_clock::now();
+    const auto piped =
+        run({.argv = {"/bin/sh", "-c",
+                      program("psql") + " -q -d '" + server_.socket_conninfo("big") + "' -c 'COPY orders TO STDOUT' | " +
+                          program("psql") + " -q -d '" + server_.socket_conninfo("big_copy") + "' -c 'COPY orders FROM STDIN'"}},
+            seconds{3600});
+    if (piped.status != 0) throw std::runtime_error(piped.err);
+    const auto baseline = static_cast<double>(count) / seconds_since(start);
+    sql("big_copy", "DROP TABLE orders");
+    sql("big_copy", "CHECKPOINT");
+    start = test_clock::now();
+    apply("big", "big", server_.socket_conninfo("big_ours"), "initial");
+    eventually(
+        "the snapshot is at the destination",
+        [&] {
+          const auto s = node_.status("big");
+          return s.at("ingested").get<std::uint64_t>() >= count &&
+                 s.at("loads").at(0).at("delivered").get<std::uint64_t>() >= count;
+        },
+        seconds{3600}, [&] { return said("big"); });
+    report("snapshot of " + std::to_string(count) + " rows", static_cast<double>(count) / seconds_since(start), baseline,
+           "COPY | COPY", 0.8);
+    if (sql("big_ours", "SELECT count(*), sum(id) FROM orders") != sql("big", "SELECT count(*), sum(id) FROM orders"))
+      throw std::runtime_error("the copied rows differ from the source's");
+    std::cout << "max RSS of the node: " << (node_.process().peak_memory() >> 20) << " MiB" << std::endl;
+    drop("big");
+  }
+
+  void latency() {
+    const auto time = setting("MILLRACE_BENCH_SECONDS", 20);
+    server_.create_database("live");
+    server_.create_database("live_ours");
+    sql("live", "CREATE TABLE events (id bigserial PRIMARY KEY, what text)");
+    apply("live", "live", server_.socket_conninfo("live_ours"), "never", "events");
+    node_.until("live", "its slot is there", [&](const json&) { return slot_exists("live"); });
+    write_file(dir_ / "insert.sql", "INSERT INTO events (what) VALUES ('something happened');\n");
+    const auto clients = run({.argv = {program("pgbench"),
+                                       "-n",
+                                       "-c",
+                                       "8",
+                                       "-j",
+                                       "1",
+                                       "-M",
+                                       "prepared",
+                                       "-R",
+                                       "5000",
+                                       "-T",
+                                       std::to_string(time),
+                                       "-f",
+                                       (dir_ / "insert.sql").string(),
+                                       "-h",
+                                       server_.socket_dir(),
+                                       "-p",
+                                       std::to_string(server_.port()),
+                                       "-U",
+                                       "postgres",
+                                       "live"},
+                              .env = {{"PGOPTIONS", "-c synchronous_commit=off"}}},
+                             seconds{600});
+    if (clients.status != 0) throw std::runtime_error(clients.err);
+    eventually(
+        "all events are there",
+        [&] { return sql("live_ours", "SELECT count(*) FROM events") == sql("live", "SELECT count(*) FROM events"); },
+        seconds{120}, [&] { return said("live"); });
+    // One server: one clock, and each row's transaction with the time of its commit.
+    sql("live_ours", "CREATE TABLE source_times (id bigint PRIMARY KEY, at timestamptz)");
+    const auto copied =
+        run({.argv = {"/bin/sh", "-c",
+                      program("psql") + " -q -d '" + server_.socket_conninfo("live") +
+                          "' -c 'COPY (SELECT id, pg_xact_commit_timestamp(xmin) FROM events) TO STDOUT' | " + program("psql") +
+                          " -q -d '" + server_.socket_conninfo("live_ours") + "' -c 'COPY source_times FROM STDIN'"}},
+            seconds{120});
+    if (copied.status != 0) throw std::runtime_error(copied.err);
+    const auto found =
+        sql("live_ours",
+            "SELECT round(1000 * percentile_cont(0.5) WITHIN GROUP (ORDER BY d)::numeric, 1), round(1000 * percentile_cont(0.99) "
+            "WITHIN "
+            "GROUP (ORDER BY d)::numeric, 1), round(1000 * max(d)::numeric, 1), count(*) FROM (SELECT extract(epoch FROM "
+            "pg_xact_commit_timestamp(e.xmin) - s.at) AS d FROM events e JOIN source_times s USING (id)) x");
+    std::cout << "commit to commit at " << std::stoull(found.substr(found.rfind('|') + 1)) / time
+              << " transactions a second: p50|p99|max|n " << found << " ms (goal p50 20, p99 100)" << std::endl;
+    drop("live");
+  }
+
+private:
+  static postgres_server::options options() {
+    postgres_server::options o;
+    o.durable = true;
+    o.settings = {"wal_level = logical",        "max_wal_size = 16GB",  "shared_buffers = 1GB",    "track_commit_timestamp = on",
+                  "max_replication_slots = 20", "max_wal_senders = 20", "checkpoint_timeout = 1h", "autovacuum = off"};
+    return o;
+  }
+  std::string sql(const std::string& db, const std::string& text) {
+    postgres_client c(server_.socket_conninfo(db));
+    return c.query(text);
+  }
+  /// Makes a backlog: its commits need not wait for the disk, and what it left there is not written while others are timed.
+  void make(const std::string& db, const std::string& text) {
+    postgres_client c(server_.socket_conninfo(db));
+    c.query("SET synchronous_commit = off");
+    c.query(text);
+    c.query("CHECKPOINT");
+  }
+  bool exists(const std::string& db, const std::string& text) {
+    try {
+      return !sql(db, text).empty();
+    } catch (const std::runtime_error&) { // the table is not there yet
+      return false;
+    }
+  }
+  std::string digest(const std::string& db) {
+    return sql(db, "SELECT count(*), sum(hashtextextended(t::text, 0)::numeric) FROM orders t");
+  }
+  bool slot_exists(const std::string& name) {
+    return exists(name, "SELECT 1 FROM pg_replication_slots WHERE slot_name = 'millrace_" + name + "'");
+  }
+  double logged(const std::string& pipeline) {
+    return node_.metric("millrace_ingested_changes_total", "pipeline=\"" + pipeline + "\"").value_or(0);
+  }
+  std::string said(const std::string& pipeline) { return node_.status(pipeline).dump(2) + node_.log(); }
+  void apply(const std::string& name, const std::string& db, const std::string& destination, const std::string& mode,
+             const std::string& table = "orders") {
+    node_.apply(name, "pipeline: " + name + "\nsource: { type: postgres, connection: \"" + server_.socket_conninfo(db) +
+                          "\", tables: [" + table + "], snapshot: " + mode +
+                          " }\nloads:\n  - name: l\n    destination: { type: postgres, connection: \"" + destination + "\" }\n");
+  }
+  void drop(const std::string& name) {
+    node_.must({"pipeline", "delete", name});
+    for (const auto& slot : {"base_" + name})
+      if (exists(name, "SELECT 1 FROM pg_replication_slots WHERE slot_name = '" + slot + "'"))
+        sql(name, "SELECT pg_drop_replication_slot('" + slot + "')");
+  }
+
+  temp_dir dir_;
+  postgres_server server_;
+  test_node node_;
+};
+
+} // namespace
+
+int main() try {
+  bench b;
+  if (wanted("log")) b.source_to_log();
+  if (wanted("flow")) b.whole_way();
+  if (wanted("snapshot")) b.snapshot();
+  if (wanted("latency")) b.latency();
+  return 0;
+} catch (const std::exception& error) {
+  std::cerr << "postgres_bench: " << error.what() << '\n';
+  return 1;
+}
