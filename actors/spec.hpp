@@ -56,7 +56,7 @@ struct table_spec {
   load_mode mode = load_mode::upsert;
   std::vector<std::string> key;
   bool key_from_source = false; ///< `key` is left out: the source table's primary key, else its replica identity's index
-  bool has_schema = false; ///< false: columns are taken from the changes
+  bool has_schema = false;      ///< false: columns are taken from the changes
   std::vector<field_spec> schema;
   schema_change_policy schema_change = schema_change_policy::ignore;
   std::vector<transform_step> transform;

@@ -432,8 +432,11 @@ caf::result<admin_reply> node_state::call(const admin_call& c) {
   auto& e = it->second;
   switch (c.what) {
   case method::show:
-    return document(
-        {{"pipeline", c.pipeline}, {"revision", e.revision}, {"paused", e.paused}, {"file", e.file}, {"spec", postgres::without_passwords(e.text)}});
+    return document({{"pipeline", c.pipeline},
+                     {"revision", e.revision},
+                     {"paused", e.paused},
+                     {"file", e.file},
+                     {"spec", postgres::without_passwords(e.text)}});
   case method::remove:
     return remove(c.pipeline);
   case method::pause:

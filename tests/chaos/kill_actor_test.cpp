@@ -29,7 +29,13 @@ BOOST_AUTO_TEST_CASE(the_end_equals_that_of_an_undisturbed_run) {
   const auto pid = disturbed.node().process().pid();
   disturbed.apply();
   disturbed.node().until("orders", "it runs", [](const json& s) { return s.at("state") == "running"; });
+  // An empty file is looked at once a second: the first change is not to be counted as a recovery.
+  append_file(input, orders.next(1));
+  eventually(
+      "the first change arrives", [&] { return disturbed.progress() > 0; }, seconds{60},
+      [&] { return disturbed.node().status("orders").dump(2) + disturbed.node().log(); });
   std::map<std::string, int> killed;
+  std::map<std::string, double> worst;
   std::vector<double> recovery; // from the command's answer to a commit of changes that were fed after it
   for (std::uint64_t round = 0; round < kills; ++round) {
     append_file(input, orders.next(changes / (kills + 1)));
@@ -47,6 +53,8 @@ BOOST_AUTO_TEST_CASE(the_end_equals_that_of_an_undisturbed_run) {
         [&] { return disturbed.progress() > at_kill; }, seconds{60},
         [&] { return disturbed.node().status("orders").dump(2) + disturbed.node().log(); });
     recovery.push_back(std::chrono::duration<double, std::milli>(test_clock::now() - start).count());
+    auto& slowest = worst[victim.at("role").get<std::string>()];
+    slowest = std::max(slowest, recovery.back());
     // An intensity limit stops what fails again and again; an operator who kills on purpose waits until it is well.
     disturbed.node().until(
         "orders", "it runs", [](const json& s) { return s.at("state") == "running"; }, seconds{60});
@@ -57,7 +65,8 @@ BOOST_AUTO_TEST_CASE(the_end_equals_that_of_an_undisturbed_run) {
   std::string roles;
   std::uint64_t total = 0;
   for (const auto& [role, count] : killed)
-    roles += " " + role + " " + std::to_string(count), total += static_cast<std::uint64_t>(count);
+    roles += " " + role + " " + std::to_string(count) + " (max " + std::to_string(static_cast<int>(worst[role])) + " ms)",
+        total += static_cast<std::uint64_t>(count);
   std::cerr << "actors killed " << total << ":" << roles << "; changes moving again: " << percentiles(recovery, "ms")
             << "; max RSS " << (peak >> 20) << " MiB\n";
   BOOST_TEST((disturbed.node().running() && disturbed.node().process().pid() == pid), "the node stopped");

@@ -25,8 +25,9 @@ BOOST_AUTO_TEST_CASE(a_file_spec_gives_a_reader_with_its_format_and_envelope) {
 }
 
 BOOST_AUTO_TEST_CASE(what_is_no_reader_is_invalid_and_says_what_was_expected) {
-  for (const auto& [type, path, text] : {std::tuple{"http", "/a", "pushed to"}, std::tuple{"ftp", "/a", "expected file, http or postgres"},
-                                         std::tuple{"file", "a", "expected an absolute path"}}) {
+  for (const auto& [type, path, text] :
+       {std::tuple{"http", "/a", "pushed to"}, std::tuple{"ftp", "/a", "expected file, http or postgres"},
+        std::tuple{"file", "a", "expected an absolute path"}}) {
     source_spec spec;
     spec.type = type;
     spec.path = path;

@@ -121,7 +121,9 @@ BOOST_AUTO_TEST_CASE(old_notes_of_filtered_changes_go_with_the_log_and_the_sum_s
   for (std::uint64_t i = 0; i < 90; ++i) must(letters->note_filtered("w", {i}, {i + 1}, i, one));
   BOOST_REQUIRE(eventually([&] { return must(log->trim({.bytes = 1u << 20}, log->info().next, now(), false)).value > 30; }));
   BOOST_TEST(must(letters->filtered_below("w", {90})) == 90u);
-  BOOST_TEST(must(letters->filtered_below("w", {log->info().first.value + 1})) == log->info().first.value + 1);
+  // What is dropped depends on where the files end: the log may begin behind the last note.
+  const auto inside = std::min<std::uint64_t>(90, log->info().first.value + 1);
+  BOOST_TEST(must(letters->filtered_below("w", {inside})) == inside);
 }
 
 BOOST_AUTO_TEST_SUITE_END()
