@@ -10,6 +10,8 @@ using namespace std::chrono_literals;
 
 namespace {
 constexpr auto gather_time = 3ms; ///< for a block, while earlier ones are on their way into the log
+constexpr auto gather_time_behind = 20ms;
+constexpr std::uint64_t behind_bytes = 1u << 20; ///< of the source's log that are still to come
 constexpr int messages_a_turn = 4096;
 constexpr std::uint64_t note_bytes =
     16u << 20; ///< of the source's log that may pass without a change before the position is noted
@@ -140,11 +142,21 @@ result<void> postgres_source::turn(bool& waiting) {
 
 /// A lone commit goes at once; while the log is busy with earlier ones it is worth waiting for company.
 bool postgres_source::may_cut() const {
-  return !framer_.in_transaction() && (handed_out_ == acknowledged_ || clock::now() - gathering_since_ >= gather_time);
+  if (framer_.in_transaction()) return false;
+  const auto gathered = clock::now() - gathering_since_;
+  return behind() ? gathered >= gather_time_behind : handed_out_ == acknowledged_ || gathered >= gather_time;
 }
+
+/// There is more at the source than a glance away: then throughput counts, not the latency of each commit.
+bool postgres_source::behind() const { return source_end_.value > reached_.value + behind_bytes; }
 
 void postgres_source::wait_for_more(clock::time_point until) {
   const auto now = clock::now();
+  if ((behind() || framer_.in_transaction()) && phase_ == phase::streaming && !snapshots_->holds_stream()) {
+    // The server sends each change by itself. Being woken for each would cost both sides more than the change does.
+    ::poll(nullptr, 0, 1);
+    return;
+  }
   if (gathering_ && !framer_.in_transaction()) until = std::min(until, std::max(now, gathering_since_ + gather_time));
   until = std::min(until, now + 20ms);
   const auto ms = std::chrono::ceil<std::chrono::milliseconds>(std::max(until - now, clock::duration{0})).count();

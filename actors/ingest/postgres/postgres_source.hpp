@@ -56,6 +56,7 @@ private:
   void note_position(); ///< into the log, when there is reason to
   result<void> nudge();
   bool may_cut() const;
+  bool behind() const;
   void wait_for_more(clock::time_point until);
   std::optional<storage::change_block> hand_out();
   result<void> feed_back(bool ask);
