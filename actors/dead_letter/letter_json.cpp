@@ -108,8 +108,10 @@ json letter_json(const storage::dead_letter& l, std::string_view pipeline, std::
   if (payload) {
     out["payload"] = bytes_json(l.payload);
     // A database's message is no text for people; what it says is.
-    const auto change = storage::single_change(l.offset, l.arrival, l.payload, l.format, l.envelope, l.origin, l.context);
-    if (const auto row = transform::readable(*change, 0); !row.empty()) out["row"] = json::parse(row, nullptr, false);
+    if (l.format == storage::payload_format::pgoutput || l.format == storage::payload_format::pgcopy) {
+      const auto change = storage::single_change(l.offset, l.arrival, l.payload, l.format, l.envelope, l.origin, l.context);
+      if (const auto row = transform::readable(*change, 0); !row.empty()) out["row"] = json::parse(row, nullptr, false);
+    }
   }
   out["reason"] = l.reason;
   out["error"] = json{{"message", bytes_json(l.message)},

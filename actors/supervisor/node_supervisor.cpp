@@ -243,7 +243,9 @@ caf::result<admin_reply> node_state::remove(const std::string& name) {
   };
   // What the source keeps for us goes before the pipeline does, or nobody remembers it.
   auto retire = [this, spec = e.spec, finish]() mutable {
-    if (!spec || spec->source.type == "http") return finish({});
+    if (!spec)
+      return finish("its spec cannot be read now, so what a source keeps for it (a replication slot) was not given back");
+    if (spec->source.type == "http") return finish({});
     auto one_time = self->spawn<caf::detached>([spec](caf::event_based_actor* me) -> caf::behavior {
       return {[me, spec](tick_atom) {
         me->quit();

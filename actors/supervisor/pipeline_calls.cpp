@@ -126,20 +126,26 @@ caf::result<admin_reply> pipeline_state::snapshot(const std::string& table) {
 caf::result<admin_reply> pipeline_state::repair(const admin_call& c) {
   const auto wanted = json::parse(c.filter, nullptr, false);
   std::map<std::string, snapshot_request> by_table;
-  if (wanted.is_array())
-    for (const auto& d : wanted) {
-      if (!d.is_object() || !d.contains("table") || !d.contains("key") || !d["key"].is_object()) continue;
-      auto& request = by_table[d["table"].get<std::string>()];
-      request.table = d["table"];
-      request.columns.clear();
-      std::vector<std::string> key;
-      for (const auto& [column, value] : d["key"].items()) {
-        request.columns.push_back(column);
-        key.push_back(value.get<std::string>());
-      }
-      request.keys.push_back(std::move(key));
+  const auto unusable = [](const std::string& what) {
+    return refused("invalid", "no keys to repair: found " + what + ", expected differences as verify gave them: " +
+                                  R"([{"table": "public.orders", "key": {"id": "7"}}])");
+  };
+  if (!wanted.is_array() || wanted.empty()) return unusable(wanted.is_discarded() ? "no JSON" : "no list");
+  for (const auto& d : wanted) {
+    const bool named = d.is_object() && d.contains("table") && d["table"].is_string();
+    if (!named || !d.contains("key") || !d["key"].is_object() || d["key"].empty()) return unusable(d.dump());
+    auto& request = by_table[d["table"].get<std::string>()];
+    request.table = d["table"];
+    std::vector<std::string> columns, key;
+    for (const auto& [column, value] : d["key"].items()) {
+      if (!value.is_string()) return unusable(d.dump());
+      columns.push_back(column);
+      key.push_back(value.get<std::string>());
     }
-  if (by_table.empty()) return refused("invalid", "no keys to repair: expected differences as verify gave them");
+    if (!request.columns.empty() && request.columns != columns) return unusable(d.dump() + " beside keys of other columns");
+    request.columns = std::move(columns);
+    request.keys.push_back(std::move(key));
+  }
   auto reader = handle<ingest_actor>(role::ingest);
   if (!reader) return refused("unavailable", "the source of " + ctx->spec->name + " is not being read now");
   auto promise = self->make_response_promise<admin_reply>();

@@ -82,7 +82,7 @@ private:
     auto in_target = [&](const std::string& name) {
       return std::any_of(here.value().begin(), here.value().end(), [&](const auto& c) { return c.name == name; });
     };
-    std::vector<std::pair<std::string, bool>> key(16);
+    std::vector<std::pair<std::string, bool>> key(32); // as many as an index may have
     std::size_t keys = 0;
     for (const auto& c : there.value()) {
       if (!in_target(c.name)) {

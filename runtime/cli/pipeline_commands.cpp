@@ -47,6 +47,7 @@ exit_status change(command_context& context, method what, const std::string& pip
   auto answer = context.ask(about(what, pipeline));
   if (context.as_json()) return context.out_line(answer), exit_status::done;
   context.out("pipeline " + pipeline + " " + done + "\n");
+  if (const auto warning = field(answer, "warning"); !warning.empty()) context.note("warning: " + printable(warning));
   return exit_status::done;
 }
 

@@ -16,7 +16,7 @@ struct verify_options {
 };
 
 struct findings {
-  std::uint64_t rows = 0, ranges = 0, unsettled = 0;
+  std::uint64_t rows = 0, ranges = 0, unsettled = 0, differing = 0;
   json differences = json::array();
 };
 
@@ -35,6 +35,7 @@ findings compare(command_context& context, const std::string& pipeline, const st
     out.rows += count(step, "rows");
     out.ranges += count(step, "ranges");
     out.unsettled += count(step, "unsettled");
+    out.differing += step.at("differences").size();
     for (const auto& d : step.at("differences"))
       if (out.differences.size() < kept_max) out.differences.push_back(d);
     if (const auto now = std::chrono::steady_clock::now(); now - shown > std::chrono::seconds(3)) {
@@ -70,6 +71,7 @@ exit_status verify(command_context& context, const verify_options& o) {
               {"rows", found.rows},
               {"ranges", found.ranges},
               {"unsettled", found.unsettled},
+              {"differing", found.differing},
               {"differences", found.differences}};
   bool equal = found.differences.empty();
   std::uint64_t repaired = 0;
@@ -97,11 +99,11 @@ exit_status verify(command_context& context, const verify_options& o) {
         t.row({printable(field(d, "table")), field(d, "kind"), printable(d.at("key").dump())});
       }
       context.out(t.text(context.screen));
-      if (found.differences.size() > shown_max)
-        context.out("and " + grouped(found.differences.size() - shown_max) + " more (-o json shows all)\n");
+      if (found.differing > shown_max)
+        context.out("and " + grouped(found.differing - shown_max) + " more (-o json shows " + grouped(kept_max) + ")\n");
     }
     std::string line = grouped(found.rows) + " rows of the source compared: ";
-    line += found.differences.empty() ? "equal" : grouped(found.differences.size()) + " rows differ";
+    line += found.differences.empty() ? "equal" : grouped(found.differing) + " rows differ";
     if (found.unsettled > 0) line += "; " + grouped(found.unsettled) + " changed at each look and were left out";
     if (repaired > 0)
       line += "; " + grouped(repaired) +
