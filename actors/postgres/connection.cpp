@@ -8,10 +8,16 @@
 namespace millrace::actors::postgres {
 namespace {
 
-std::string_view trimmed(const char* text) {
-  std::string_view s = text ? text : "";
-  while (!s.empty() && (s.back() == '\n' || s.back() == ' ')) s.remove_suffix(1);
-  return s;
+/// libpq's words on one line: they stand in tables and logs.
+std::string trimmed(const char* text) {
+  std::string out;
+  for (std::string_view s = text ? text : ""; !s.empty();) {
+    const auto line = s.substr(0, s.find('\n'));
+    const auto begin = line.find_first_not_of(" \t");
+    if (begin != std::string_view::npos) out += (out.empty() ? "" : "; ") + std::string(line.substr(begin));
+    s.remove_prefix(std::min(s.size(), line.size() + 1));
+  }
+  return out;
 }
 
 std::string field(const PGresult* r, int code) {
@@ -119,8 +125,8 @@ std::string connection::name() const {
 failure connection::failed(const PGresult* r, std::string_view doing) const {
   auto text = "PostgreSQL " + name() + ": " + std::string(doing) + ": ";
   if (!alive() || r == nullptr) {
-    const auto said = r ? trimmed(PQresultErrorMessage(r)) : std::string_view{};
-    return make_failure(errc::unavailable, text + std::string(said.empty() ? trimmed(PQerrorMessage(get())) : said));
+    const auto said = r ? trimmed(PQresultErrorMessage(r)) : std::string{};
+    return make_failure(errc::unavailable, text + (said.empty() ? trimmed(PQerrorMessage(get())) : said));
   }
   const auto e = error_of(r);
   return make_failure(is_transient(e.sqlstate) ? errc::unavailable : errc::refused, text + e.text());

@@ -256,10 +256,13 @@ caf::result<admin_reply> node_state::remove(const std::string& name) {
       }};
     });
     self->request(one_time, 30s, tick_atom::value)
-        .then([finish](const simple_reply& r) mutable { finish(r.ok ? std::string{} : r.why.message); },
-              [finish](const caf::error&) mutable {
-                finish("the source did not answer: what it keeps for the pipeline stays there");
-              });
+        .then(
+            [finish](const simple_reply& r) mutable {
+              finish(r.ok ? std::string{} : "what the source keeps for it stays there, drop it by hand: " + r.why.message);
+            },
+            [finish](const caf::error&) mutable {
+              finish("what the source keeps for it stays there, drop it by hand: the source did not answer");
+            });
   };
   if (!e.actor) {
     retire();

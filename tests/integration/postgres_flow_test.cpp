@@ -181,6 +181,32 @@ BOOST_AUTO_TEST_CASE(people_can_read_the_log) {
   BOOST_TEST(changes[2].at("row").at("old").at("id") == 2);
 }
 
+BOOST_AUTO_TEST_CASE(sqlite_takes_the_source_s_columns_types_and_key) {
+  src("CREATE TABLE items(id int PRIMARY KEY, n numeric(12,3), at timestamptz, ok bool, f float8, b bytea, big text); "
+      "ALTER TABLE items ALTER big SET STORAGE EXTERNAL");
+  src("INSERT INTO items SELECT i, i / 8.0, '2024-01-01 00:00:00+00', i % 2 = 0, i / 4.0, '\\xdead', repeat(md5(i::text), 200) "
+      "FROM "
+      "generate_series(1, 100) i");
+  src("INSERT INTO items(id, f) VALUES (2000, 'NaN')");
+  node.apply("p", "pipeline: p\nsource: { type: postgres, connection: \"" + server.conninfo("src") +
+                      "\", tables: [items] }\nloads:\n  - { name: l, destination: { type: sqlite, path: out.db } }\n");
+  node.caught_up("p");
+  src("UPDATE items SET n = 7.5 WHERE id = 3"); // its large value is not sent
+  src("DELETE FROM items WHERE id = 4");
+  src("UPDATE items SET id = 5000 WHERE id = 5");
+  eventually("the changes are there",
+             [&] { return sqlite_file(path("out.db")).number("select count(*) from items where id = 5000") == 1; });
+  const std::vector<std::string> expected{"3|7.500|2024-01-01T00:00:00Z|0|0.75|DEAD|6400",
+                                          "5000|0.625|2024-01-01T00:00:00Z|0|1.25|DEAD|6400"};
+  const auto rows = sqlite_file(path("out.db"))
+                        .rows("select id, n, at, ok, f, hex(b), length(big) from items where id in (3, 4, 5, 5000) order by id");
+  BOOST_TEST(rows == expected, boost::test_tools::per_element());
+  BOOST_TEST(sqlite_file(path("out.db")).number("select count(*) from items") == 99);
+  const auto letters = node.dead_letters("p"); // SQLite would make NULL of NaN without a word
+  BOOST_TEST_REQUIRE(letters.size() == 1u);
+  BOOST_TEST(letters[0].at("reason") == "type");
+}
+
 BOOST_AUTO_TEST_SUITE_END()
 
 } // namespace millrace::testing

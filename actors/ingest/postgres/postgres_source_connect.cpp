@@ -164,8 +164,11 @@ result<void> postgres_source::start_stream() {
 result<void> postgres_source::retire() {
   stream_.reset();
   auto opened = connection::open(spec_.connection, source_options(application_name(), false));
-  if (!opened) return opened.error();
-  return remove_from_source(*opened.value(), spec_, application_name());
+  auto done = opened ? remove_from_source(*opened.value(), spec_, application_name()) : result<void>(opened.error());
+  if (done || spec_.snapshot == snapshot_mode::only) return done;
+  // Left alone it would keep the source's WAL for ever.
+  return failure{done.error().code, "replication slot " + spec_.slot + " (SELECT pg_drop_replication_slot('" + spec_.slot +
+                                        "')) and publication " + spec_.publication + ": " + done.error().message};
 }
 
 } // namespace millrace::actors::ingest::postgres

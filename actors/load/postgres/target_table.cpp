@@ -1,6 +1,6 @@
 #include "actors/load/postgres/target_table.hpp"
 
-#include "actors/load/bulk/declared_fields.hpp"
+#include "actors/load/declared_fields.hpp"
 #include "actors/load/postgres/types.hpp"
 
 #include <algorithm>
@@ -224,7 +224,7 @@ result<void> target_table::attach() {
     return make_failure(errc::refused, at() + " cannot be a load's table: it keeps where the loads stand");
   if (auto ok = read(); !ok) return ok;
   for (const auto& [number, each] : specs_) {
-    const auto fields = bulk::declared_fields(*each);
+    const auto fields = declared_fields(*each);
     const auto is_field = [&](const std::string& k) {
       return std::any_of(fields.begin(), fields.end(), [&](const auto& f) { return f.name == k; });
     };
@@ -257,7 +257,7 @@ result<void> target_table::attach() {
 }
 
 result<std::string> target_table::wanted_type(const table_spec& spec, const transform::column& c, const cell* value) {
-  for (const auto& f : bulk::declared_fields(spec))
+  for (const auto& f : declared_fields(spec))
     if (f.name == c.name) return std::string(type_of(f.type));
   if (!c.source_type.empty() && c.type) {
     // The type by its own name, if this database has it: an enum, an extension's, a domain.
@@ -296,7 +296,7 @@ std::unique_ptr<layout_plan> target_table::make_plan(const table_spec& spec, con
   plan->layout = layout;
   plan->columns.resize(layout->columns.size());
   plan->subsets.emplace_back(layout->columns.size(), true);
-  const auto fields = bulk::declared_fields(spec);
+  const auto fields = declared_fields(spec);
   for (std::uint32_t i = 0; i < layout->columns.size(); ++i) {
     auto& out = plan->columns[i];
     const auto& column = layout->columns[i];
@@ -378,7 +378,7 @@ result<target_table::planned> target_table::make_room(const transform::row_set& 
     if (!shape_.exists) {
       if (!writes) return planned{};
       std::vector<wanted> columns;
-      const auto fields = bulk::declared_fields(spec);
+      const auto fields = declared_fields(spec);
       for (std::size_t i = 0; i < layout->columns.size(); ++i) {
         const auto& c = layout->columns[i];
         if (!unusable(c.name).empty()) continue;

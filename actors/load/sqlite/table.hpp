@@ -1,6 +1,7 @@
 #pragma once
 // One destination table as the database has it, and the DDL that makes it what its load needs.
 
+#include "actors/load/declared_fields.hpp"
 #include "actors/load/sqlite/connection.hpp"
 #include "actors/load/sqlite/value_check.hpp"
 #include "actors/spec.hpp"
@@ -49,13 +50,5 @@ result<void> create_table(connection& c, const table_spec& spec, const std::vect
                           const std::vector<std::string>& key);
 /// ALTER TABLE ADD COLUMN. Never NOT NULL, even if required: the rows that are there have no value.
 result<void> add_column(connection& c, const std::string& table, const wanted_column& column);
-
-/// The declared columns of a table as its steps leave them (renamed, dropped), for a table that is made before any row came.
-struct declared_field {
-  std::string name;
-  data_type type;
-  bool required;
-};
-std::vector<declared_field> declared_fields(const table_spec& spec);
 
 } // namespace millrace::actors::load::sqlite

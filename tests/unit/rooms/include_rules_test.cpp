@@ -22,10 +22,10 @@ struct rule {
 // include them.
 const std::string inside = "storage/rocks/";
 const std::vector<rule> rules = {
-    {"schemas", {"storage/", "actors/", "runtime/", "tests/", "caf/", "rocksdb/", "zmq", "sqlite3", "lua", "curl/"}, {}},
-    {"storage", {"actors/", "runtime/", "tests/", "caf/", "zmq"}, {"rocksdb/", "curl/"}},
+    {"schemas", {"storage/", "actors/", "runtime/", "tests/", "caf/", "rocksdb/", "zmq", "sqlite3", "lua", "curl/", "libpq"}, {}},
+    {"storage", {"actors/", "runtime/", "tests/", "caf/", "zmq", "libpq"}, {"rocksdb/", "curl/"}},
     {"actors", {"runtime/", "tests/", "rocksdb/", "zmq", inside}, {}},
-    {"runtime", {"tests/", inside}, {}},
+    {"runtime", {"tests/", "libpq", inside}, {}},
 };
 
 const std::regex include_line(R"(^[ \t]*#[ \t]*include[ \t]*["<]([^">]+)[">])");

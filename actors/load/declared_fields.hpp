@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-namespace millrace::actors::load::bulk {
+namespace millrace::actors::load {
 
 struct declared_field {
   std::string name;
@@ -15,4 +15,4 @@ struct declared_field {
 };
 std::vector<declared_field> declared_fields(const table_spec& spec);
 
-} // namespace millrace::actors::load::bulk
+} // namespace millrace::actors::load

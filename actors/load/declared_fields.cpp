@@ -1,8 +1,8 @@
-#include "actors/load/bulk/declared_fields.hpp"
+#include "actors/load/declared_fields.hpp"
 
 #include <algorithm>
 
-namespace millrace::actors::load::bulk {
+namespace millrace::actors::load {
 
 std::vector<declared_field> declared_fields(const table_spec& spec) {
   std::vector<declared_field> out;
@@ -23,4 +23,4 @@ std::vector<declared_field> declared_fields(const table_spec& spec) {
   return out;
 }
 
-} // namespace millrace::actors::load::bulk
+} // namespace millrace::actors::load
