@@ -11,6 +11,9 @@ enum BatchKind {
   redrive @3;       # control: an operator puts dead letters through the load again
   discard @4;       # control: an operator gives dead letters up
   rewind @5;        # control: an operator moved a load's offset back
+  position @6;      # control: nothing but sourceState, of a replicated log, where state must travel with an entry
+  outcomes @7;      # control: what a redrive, discard or release will do to dead letters (dead_letter_table::prepare)
+  rewound @8;       # control: the destination carried a rewind out
 }
 enum Codec { none @0; lz4 @1; zstd @2; }
 enum PayloadFormat {

@@ -8,11 +8,6 @@
 
 namespace millrace::storage {
 
-struct hash128 {
-  std::uint64_t low = 0, high = 0;
-  friend bool operator==(const hash128&, const hash128&) = default;
-};
-
 /// The header's numbers.
 struct entry_fields {
   offset base;

@@ -27,6 +27,12 @@ struct log_id {
   friend auto operator<=>(const log_id&, const log_id&) = default;
 };
 
+/// XXH3-128 of an entry and of all entries before it: equal hash at equal offset means equal prefix.
+struct hash128 {
+  std::uint64_t low = 0, high = 0;
+  friend bool operator==(const hash128&, const hash128&) = default;
+};
+
 /// Microseconds since 1970 UTC by this host's clock: for people and seeking by time, never for ordering.
 using timestamp = std::chrono::sys_time<std::chrono::microseconds>;
 inline timestamp now() { return std::chrono::time_point_cast<std::chrono::microseconds>(std::chrono::system_clock::now()); }
