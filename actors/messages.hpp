@@ -9,11 +9,16 @@
 // Credits: ingest keeps at most ingest_window_bytes unacknowledged; a dispatcher at most load_window_bytes between its read and
 // the writer's commit. Both are enough to hide a disk's latency at full speed and small beside the node's memory bound.
 
+#include "actors/cluster/transport.hpp"
 #include "actors/context.hpp"
 #include "actors/ingest/source_reader.hpp"
 #include "actors/transform/row_set.hpp"
+#include "storage/replication/replica.hpp"
 
 #include <caf/all.hpp>
+
+#include <map>
+#include <variant>
 
 namespace millrace::actors {
 
@@ -50,8 +55,9 @@ struct control_request {
   storage::batch_kind kind = storage::batch_kind::redrive;
   std::string load;
   std::vector<storage::offset> offsets;
-  storage::offset to;
+  storage::offset to; ///< rewind: the target; outcomes: the log offset of the order
   bool flag = false;
+  std::vector<storage::outcome> outcomes;
 };
 struct trim_request {
   storage::offset floor;
@@ -117,10 +123,46 @@ struct push_message {
   std::shared_ptr<push_request> request;
 };
 
+// ---- cluster: what a partition's replica hears from other nodes and of the catalog (actors/cluster/)
+struct replica_frame {
+  std::string from;
+  std::shared_ptr<cluster::frame> frame;
+};
+struct record_news {
+  std::shared_ptr<const storage::partition_record> record; ///< null: the partition was deleted
+  bool fresh = false;                                      ///< the answer to a read that this replica asked for
+  bool unknown = false;                                    ///< that read failed: the catalog cannot be reached
+};
+struct members_news {
+  std::map<std::string, std::uint64_t> sessions; ///< of the nodes that are alive
+  std::uint64_t own = 0;
+};
+struct proposal_news {
+  std::uint64_t id = 0;
+  storage::replication::replica::outcome outcome = storage::replication::replica::outcome::unknown;
+  std::uint64_t mod_revision = 0;
+};
+/// To the registrar, which answers the stage with record_news or proposal_news.
+struct catalog_request {
+  storage::partition_name partition;
+  std::variant<storage::replication::actions::read_record, storage::replication::actions::propose,
+               storage::replication::actions::announce_store>
+      what;
+};
+/// An operator's question from another node, or a node's answer to ours.
+struct routed_call {
+  std::string from;
+  std::uint64_t id = 0; ///< the asker's
+  admin_call call;
+  std::optional<admin_reply> reply; ///< set: an answer
+};
+
 // ---- reports to the pipeline supervisor; the sender tells which child
 struct stage_report {
-  bool opened = false;
-  failure why; ///< a reason that a restart would not mend (corrupt)
+  bool opened = false;    ///< this node leads and all of its log is acknowledged: the pipeline may run
+  bool following = false; ///< another node leads, or none yet: what ran here must end
+  std::string role;       ///< in a cluster: leader, follower, candidate, ...: for people
+  failure why;            ///< a reason that a restart would not mend (corrupt)
   std::shared_ptr<storage::partition_log> log;
   std::shared_ptr<storage::dead_letter_table> dead_letters;
   std::string waiting; ///< why appends wait; empty: they do not
@@ -157,7 +199,8 @@ struct writer_report {
   X(attach_reply) X(append_request) X(append_reply) X(quarantine_request) X(control_request) X(trim_request)                     \
   X(seek_request) X(released) X(work) X(work_done) X(load_item) X(rewind_request) X(simple_reply) X(failure_report)              \
   X(push_message) X(snapshot_request) X(stage_report) X(ingest_report) X(dispatcher_report) X(worker_report) X(writer_report)                        \
-  X(admin_call) X(admin_reply) X(push_reply)
+  X(admin_call) X(admin_reply) X(push_reply)                                                                                     \
+  X(replica_frame) X(record_news) X(members_news) X(proposal_news) X(catalog_request) X(routed_call)
 // clang-format on
 
 // None of these leaves the process: what crosses a link is a frame of schemas/, not a message.
@@ -183,6 +226,9 @@ CAF_ADD_ATOM(millrace_actors, millrace::actors, retry_atom, "retry")
 CAF_ADD_ATOM(millrace_actors, millrace::actors, drain_atom, "drain")
 CAF_ADD_ATOM(millrace_actors, millrace::actors, restart_atom, "restart")
 CAF_ADD_ATOM(millrace_actors, millrace::actors, update_atom, "update")
+CAF_ADD_ATOM(millrace_actors, millrace::actors, resign_atom, "resign")
+CAF_ADD_ATOM(millrace_actors, millrace::actors, changed_atom, "changed")
+CAF_ADD_ATOM(millrace_actors, millrace::actors, status_atom, "status")
 CAF_END_TYPE_ID_BLOCK(millrace_actors)
 
 namespace millrace::actors {
@@ -210,7 +256,13 @@ using stage_actor =
     caf::typed_actor<caf::replies_to<attach_atom>::with<attach_reply>, caf::replies_to<append_request>::with<append_reply>,
                      caf::replies_to<quarantine_request>::with<append_reply>,
                      caf::replies_to<control_request>::with<append_reply>, caf::reacts_to<flush_atom>,
-                     caf::reacts_to<subscribe_atom, dispatcher_actor>, caf::reacts_to<trim_request>>;
+                     caf::reacts_to<subscribe_atom, dispatcher_actor>, caf::reacts_to<trim_request>,
+                     // In a cluster only; a single node's stage ignores them.
+                     caf::reacts_to<replica_frame>, caf::reacts_to<record_news>, caf::reacts_to<members_news>,
+                     caf::reacts_to<proposal_news>, caf::reacts_to<tick_atom>, caf::reacts_to<resign_atom>>;
+
+/// Does what replicas want of the catalog, which may take seconds. Detached; answers the sender.
+using registrar_actor = caf::typed_actor<caf::reacts_to<catalog_request>>;
 
 /// Reads or is pushed a source. `drain` answers once nothing is unacknowledged; nothing is read after it.
 using ingest_actor =
@@ -226,12 +278,15 @@ using pipeline_actor =
                      caf::reacts_to<worker_report>, caf::reacts_to<writer_report>, caf::reacts_to<failure_report>,
                      caf::reacts_to<tick_atom>, caf::reacts_to<restart_atom, std::uint64_t>,
                      caf::replies_to<admin_call>::with<admin_reply>,
-                     caf::replies_to<drain_atom>::with<simple_reply>,         // all children end in order; then this actor quits
-                     caf::reacts_to<update_atom, admin_call, std::uint64_t>>; // a new revision of the spec (specs[0])
+                     caf::replies_to<drain_atom>::with<simple_reply>,        // all children end in order; then this actor quits
+                     caf::reacts_to<update_atom, admin_call, std::uint64_t>, // a new revision of the spec (specs[0])
+                     caf::reacts_to<changed_atom, bool>>;                    // paused or not, as the catalog says
 
 using node_actor =
     caf::typed_actor<caf::replies_to<admin_call>::with<admin_reply>, caf::replies_to<push_message>::with<push_reply>,
-                     caf::replies_to<drain_atom>::with<simple_reply>, caf::reacts_to<tick_atom>>;
+                     caf::replies_to<drain_atom>::with<simple_reply>, caf::reacts_to<tick_atom>,
+                     // In a cluster
+                     caf::reacts_to<changed_atom>, caf::reacts_to<routed_call>>;
 
 /// Why an actor ended: a code of ours with its text, so that a supervisor can tell.
 caf::error quit_reason(const failure& f);

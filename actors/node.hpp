@@ -25,12 +25,20 @@ using spec_parser =
 /// One line for the node's log; level is info, warn or error.
 using log_sink = std::function<void(std::string_view level, std::string_view component, std::string_view line)>;
 
+namespace cluster {
+struct services;
+}
+
 struct node_options {
   std::string name;
   std::shared_ptr<storage::node_store> store;
+  std::shared_ptr<cluster::services> cluster; ///< null: a single node
   node_limits limits;
   spec_parser parse;
   log_sink log;
+
+  /// Pipelines and what must outlive a node's disk: the cluster's, or the embedded one.
+  storage::catalog& catalog() const;
 };
 
 /// What an operator asks. Answers are JSON documents with the keys of interfaces.md.
@@ -66,6 +74,7 @@ struct admin_call {
   std::uint32_t partition = 0, limit = 0, wait_ms = 0;
   bool truncate = false, force = false;
   std::vector<pipeline_spec_ptr> specs;
+  bool local = false; ///< in a cluster: of this node only, do not ask the others
 };
 
 struct admin_reply {

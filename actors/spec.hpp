@@ -115,7 +115,9 @@ struct source_spec {
 };
 
 struct log_spec {
-  std::uint32_t partitions = 1, replicas = 1, min_in_sync = 1;
+  std::uint32_t partitions = 1;
+  std::uint32_t replicas = 0;    ///< 0: not said: 1 on a single node and for what lives on one node's disk, else 3
+  std::uint32_t min_in_sync = 0; ///< 0: not said: 1 with one replica, else 2
   storage::codec compression = storage::codec::zstd;
   storage::retention_policy retention;
   bool retention_force = false;

@@ -11,6 +11,9 @@ struct PipelineRecord {
   baseDir @4 :Text;      # relative paths in the spec are relative to this
   revision @5 :UInt64;
   paused @6 :Bool;
+  pin @7 :Text;          # the node it must run on, because files or a destination lie on its disk; empty: any
+  replicas @8 :UInt32;   # copies of its log, and how many must have an entry before it is acknowledged: as resolved at apply
+  minInSync @9 :UInt32;
 }
 
 struct PartitionRecord {

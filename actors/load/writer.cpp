@@ -107,7 +107,7 @@ void writer_state::claim() {
 
 /// Whether this node remembers a commit of this load: after a restart only it can tell a lost destination from a new one.
 bool writer_state::delivered_before() const {
-  auto known = ctx->node->options.store->catalog().get(delivered_key(*ctx, load->name));
+  auto known = ctx->node->options.catalog().get(delivered_key(*ctx, load->name));
   return known && known.value().has_value();
 }
 
@@ -115,7 +115,7 @@ void writer_state::remember_delivery() {
   if (remembered) return;
   remembered = delivered_before();
   if (remembered) return;
-  auto noted = ctx->node->options.store->catalog().commit({}, {{delivered_key(*ctx, load->name), "", 0}});
+  auto noted = ctx->node->options.catalog().commit({}, {{delivered_key(*ctx, load->name), "", 0}});
   if (!noted && !ctx->node->fatal(noted.error(), who())) return;
   remembered = true;
 }

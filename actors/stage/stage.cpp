@@ -200,6 +200,12 @@ stage_actor::behavior_type stage(stage_actor::stateful_pointer<stage_state> self
         self->send(d, advanced_atom::value);
       },
       [self](const trim_request& request) { self->state.trim(request.floor); },
+      [](const replica_frame&) {},
+      [](const record_news&) {},
+      [](const members_news&) {},
+      [](const proposal_news&) {},
+      [](tick_atom) {},
+      [](resign_atom) {},
   };
 }
 

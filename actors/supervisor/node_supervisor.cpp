@@ -31,7 +31,8 @@ std::string new_uid(const std::string& name) {
 } // namespace
 
 void node_state::start() {
-  auto listed = ctx->options.store->catalog().list(pipeline_prefix);
+  if (clustered()) return start_cluster();
+  auto listed = ctx->options.catalog().list(pipeline_prefix);
   if (!listed) {
     ctx->fatal(listed.error(), "node");
     return self->quit(quit_reason(listed.error()));
@@ -77,7 +78,7 @@ void node_state::drop_deleted() {
 
 /// A node that died between the two steps of a delete left a log that nobody owns.
 void node_state::sweep() {
-  auto parts = ctx->options.store->catalog().list("part/");
+  auto parts = ctx->options.catalog().list("part/");
   if (!parts) return;
   std::set<std::string> orphans;
   for (const auto& p : parts.value()) {
@@ -95,7 +96,7 @@ void node_state::sweep() {
 
 std::vector<storage::log_id> node_state::retired(const std::string& name) const {
   std::vector<storage::log_id> out;
-  auto listed = ctx->options.store->catalog().list(retired_prefix(name));
+  auto listed = ctx->options.catalog().list(retired_prefix(name));
   if (!listed) return out;
   for (const auto& e : listed.value()) {
     const auto text = e.key.substr(retired_prefix(name).size());
@@ -123,10 +124,12 @@ void node_state::spawn(entry& e) {
 }
 
 admin_reply node_state::store(const std::string& name, entry& e) {
-  auto& catalog = ctx->options.store->catalog();
+  auto& catalog = ctx->options.catalog();
   const auto key = pipeline_prefix + name;
-  auto done = catalog.commit({{key, e.mod_revision}},
-                             {{key, encode_record({name, e.uid, e.text, e.file, e.base_dir, e.revision, e.paused}), 0}});
+  auto done = catalog.commit(
+      {{key, e.mod_revision}},
+      {{key, encode_record({name, e.uid, e.text, e.file, e.base_dir, e.revision, e.paused, e.pin, e.replicas, e.min_in_sync}),
+        0}});
   if (!done) {
     ctx->fatal(done.error(), "node");
     return refused("unavailable", done.error().message);
@@ -164,6 +167,7 @@ admin_reply node_state::apply(const admin_call& c) {
     } else {
       x.next.uid = new_uid(spec->name);
     }
+    if (auto placed = place(*spec, x.next); !placed) return refused("refused", placed.error().message);
     x.next.spec = spec;
     x.next.text = spec->text;
     x.next.file = spec->file;
@@ -172,15 +176,15 @@ admin_reply node_state::apply(const admin_call& c) {
     if (x.what != "unchanged") {
       const auto key = pipeline_prefix + spec->name;
       guards.push_back({key, x.next.mod_revision});
-      writes.push_back(
-          {key,
-           encode_record({spec->name, x.next.uid, x.next.text, x.next.file, x.next.base_dir, x.next.revision, x.next.paused}),
-           0});
+      writes.push_back({key,
+                        encode_record({spec->name, x.next.uid, x.next.text, x.next.file, x.next.base_dir, x.next.revision,
+                                       x.next.paused, x.next.pin, x.next.replicas, x.next.min_in_sync}),
+                        0});
     }
     changes.push_back(std::move(x));
   }
   if (!writes.empty()) {
-    auto done = ctx->options.store->catalog().commit(guards, writes);
+    auto done = ctx->options.catalog().commit(guards, writes);
     if (!done) {
       ctx->fatal(done.error(), "node");
       return refused("unavailable", done.error().message);
@@ -195,7 +199,7 @@ admin_reply node_state::apply(const admin_call& c) {
     if (x.what == "unchanged") continue;
     e = std::move(x.next);
     if (!e.actor) {
-      spawn(e);
+      if (!clustered()) spawn(e); // there the controller places it first
     } else {
       admin_call update;
       update.specs.push_back(e.spec);
@@ -216,12 +220,18 @@ caf::result<admin_reply> node_state::remove(const std::string& name) {
   if (auto opened = ctx->options.store->opened(e.uid, 0)) log = std::to_string(opened->info().id.value);
   auto finish = [this, name, promise, log](const std::string& left) mutable {
     auto& e = pipelines.at(name);
-    auto& catalog = ctx->options.store->catalog();
+    auto& catalog = ctx->options.catalog();
     std::vector<storage::catalog_write> writes{{pipeline_prefix + name, std::nullopt, 0}};
     // The destination keeps rows and progress of this log: its id says later that they belong to nobody.
     if (!log.empty()) writes.push_back({retired_prefix(name) + log, "", 0});
     if (auto delivered = catalog.list("delivered/" + e.uid + "/"))
       for (const auto& d : delivered.value()) writes.push_back({d.key, std::nullopt, 0});
+    if (clustered()) {
+      const storage::partition_name partition{e.uid, 0};
+      writes.push_back({storage::part_key(partition), std::nullopt, 0});
+      if (auto stores = catalog.list(storage::store_key_prefix(partition)))
+        for (const auto& s : stores.value()) writes.push_back({s.key, std::nullopt, 0});
+    }
     auto done = catalog.commit({{pipeline_prefix + name, e.mod_revision}}, writes);
     if (!done) {
       ctx->fatal(done.error(), "node");
@@ -358,6 +368,8 @@ caf::result<admin_reply> node_state::collect(const admin_call& c) {
 caf::result<admin_reply> node_state::call(const admin_call& c) {
   using method = admin_call::method;
   if (draining > 0) return refused("unavailable", "the node is stopping");
+  if (clustered() && !c.local && c.pipeline.empty() && (c.what == method::status || c.what == method::actors))
+    return everywhere(c);
   switch (c.what) {
   case method::apply:
     return apply(c);
@@ -393,6 +405,7 @@ caf::result<admin_reply> node_state::call(const admin_call& c) {
     return promise;
   }
   case method::cluster: {
+    if (clustered()) return c.local ? document(local_replicas()) : everywhere(c);
     json partitions = json::array();
     for (const auto& [name, e] : pipelines) {
       auto log = e.uid.empty() ? nullptr : ctx->options.store->opened(e.uid, 0);
@@ -427,6 +440,8 @@ caf::result<admin_reply> node_state::call(const admin_call& c) {
       self->send_exit(it->second.actor, caf::exit_reason::kill);
       return document({{"killed", name}});
     }
+    if (clustered())
+      if (auto answer = elsewhere(c, it->second)) return std::move(*answer);
     return forward(c, it->second);
   }
   default:
@@ -435,6 +450,8 @@ caf::result<admin_reply> node_state::call(const admin_call& c) {
   const auto it = pipelines.find(c.pipeline);
   if (it == pipelines.end()) return refused("not_found", "no pipeline '" + c.pipeline + "'");
   auto& e = it->second;
+  if (clustered())
+    if (auto answer = elsewhere(c, e)) return std::move(*answer);
   switch (c.what) {
   case method::show:
     return document({{"pipeline", c.pipeline},
@@ -524,7 +541,12 @@ node_actor::behavior_type node_supervisor(node_actor::stateful_pointer<node_stat
         one();
         return promise;
       },
-      [self](tick_atom) { self->state.drop_deleted(); },
+      [self](tick_atom) {
+        self->state.drop_deleted();
+        if (self->state.clustered()) self->state.expire_questions();
+      },
+      [self](changed_atom) { self->state.on_catalog(); },
+      [self](const routed_call& r) { self->state.routed(r); },
   };
 }
 

@@ -1,6 +1,9 @@
 #pragma once
 #include "actors/messages.hpp"
 #include "actors/supervisor/push_router.hpp"
+#include "storage/catalog_mirror.hpp"
+
+#include <nlohmann/json.hpp>
 
 #include <map>
 
@@ -24,6 +27,17 @@ struct node_state {
     pipeline_spec_ptr spec; ///< null: the stored spec no longer parses
     std::string broken;     ///< why
     pipeline_actor actor;
+    // In a cluster
+    std::string pin;
+    std::uint32_t replicas = 1, min_in_sync = 1;
+    std::optional<storage::partition_record> record; ///< none: the controller has not made it yet
+    bool ending = false;                             ///< the replica here is no longer wanted: its actors are on their way out
+  };
+  struct asked {
+    std::string node;
+    caf::typed_response_promise<admin_reply> promise;
+    std::function<void(const admin_reply&)> done; ///< instead of the promise
+    std::chrono::steady_clock::time_point deadline;
   };
 
   node_actor::stateful_pointer<node_state> self;
@@ -45,6 +59,32 @@ struct node_state {
   caf::result<admin_reply> collect(const admin_call& c);
   admin_reply store(const std::string& name, entry& e);
   std::vector<storage::log_id> retired(const std::string& name) const;
+
+  // ---- in a cluster: node_cluster.cpp
+  std::map<std::uint64_t, asked> questions; ///< to other nodes
+  std::uint64_t next_question = 1;
+  members_news members;
+  registrar_actor registrar;
+  std::shared_ptr<std::atomic<bool>> asked_to_look = std::make_shared<std::atomic<bool>>(false);
+  std::unique_ptr<storage::catalog_mirror::listener> listener;
+  bool clustered() const { return ctx->options.cluster != nullptr; }
+  void start_cluster();
+  void on_catalog();
+  void on_members(const members_news& n);
+  void take_pipeline(const std::string& name, const storage::catalog_entry& stored);
+  void take_record(const std::string& name, entry& e, const storage::partition_record& r);
+  void drop_replica(const std::string& name, entry& e);
+  /// The node that leads the pipeline; empty: none that is alive.
+  std::string leader_of(const entry& e) const;
+  /// Fills pin, replicas and min_in_sync of an apply. Errors: what the operator must change.
+  result<void> place(const pipeline_spec& spec, entry& e) const;
+  std::optional<caf::result<admin_reply>> elsewhere(const admin_call& c, entry& e);
+  caf::result<admin_reply> everywhere(const admin_call& c);
+  void ask(const std::string& node, const admin_call& c, std::function<void(const admin_reply&)> done);
+  void routed(const routed_call& r);
+  void expire_questions();
+  nlohmann::ordered_json local_replicas() const;
+  nlohmann::ordered_json cluster_document(const nlohmann::ordered_json& replicas) const;
 };
 
 node_actor::behavior_type node_supervisor(node_actor::stateful_pointer<node_state> self, context_ptr ctx,

@@ -19,6 +19,9 @@ std::string encode_record(const pipeline_record& r) {
   out.setBaseDir(r.base_dir);
   out.setRevision(r.revision);
   out.setPaused(r.paused);
+  out.setPin(r.pin);
+  out.setReplicas(r.replicas);
+  out.setMinInSync(r.min_in_sync);
   const auto words = capnp::messageToFlatArray(message);
   const auto bytes = words.asBytes();
   return {reinterpret_cast<const char*>(bytes.begin()), bytes.size()};
@@ -31,8 +34,8 @@ std::optional<pipeline_record> decode_record(const std::string& bytes) {
   try {
     capnp::FlatArrayMessageReader reader(words);
     const auto in = reader.getRoot<schemas::PipelineRecord>();
-    return pipeline_record{in.getName(),    in.getUid(),      in.getSpecText(), in.getSpecFile(),
-                           in.getBaseDir(), in.getRevision(), in.getPaused()};
+    return pipeline_record{in.getName(),     in.getUid(),    in.getSpecText(), in.getSpecFile(), in.getBaseDir(),
+                           in.getRevision(), in.getPaused(), in.getPin(),      in.getReplicas(), in.getMinInSync()};
   } catch (const kj::Exception&) {
     return std::nullopt;
   }

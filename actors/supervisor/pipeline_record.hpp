@@ -11,6 +11,8 @@ struct pipeline_record {
   std::string name, uid, text, file, base_dir;
   std::uint64_t revision = 1;
   bool paused = false;
+  std::string pin; ///< node whose disk it needs; empty: any
+  std::uint32_t replicas = 1, min_in_sync = 1;
 };
 std::string encode_record(const pipeline_record& r);
 /// None if the bytes are not a record.

@@ -65,6 +65,7 @@ std::string pipeline_state::id_of(const child& c) const {
 std::pair<std::string, std::string> pipeline_state::state() const {
   if (!stage_failed.empty()) return {"failed", "stage: " + stage_failed};
   if (paused) return {"paused", stopping ? "stopping" : ""};
+  if (following) return {"following", stage_waiting.empty() ? "" : "log: " + stage_waiting};
   if (!ingest_failed.empty()) return {"failed", "source: " + ingest_failed};
   for (const auto& l : loads)
     if (!l.failed.empty()) return {"failed", "load " + l.spec->name + ": " + l.failed};
@@ -273,9 +274,11 @@ json pipeline_state::readiness() const {
   json reasons = json::array();
   const auto [name_of_state, why] = state();
   const auto& pipeline = ctx->spec->name;
-  if (name_of_state != "running" && name_of_state != "snapshotting" && name_of_state != "paused")
+  // A follower is ready if its copy follows: the leader speaks for the rest.
+  const bool follows = name_of_state == "following" && stage_role == "follower" && why.empty();
+  if (name_of_state != "running" && name_of_state != "snapshotting" && name_of_state != "paused" && !follows)
     reasons.push_back(pipeline + " is " + name_of_state + (why.empty() ? "" : ": " + why));
-  if (!paused && ctx->log) {
+  if (!paused && !following && ctx->log) {
     const auto info = ctx->log->info();
     for (const auto& l : loads)
       if (l.failed.empty() && l.writer.next < info.next && clock::now() - l.moved_at > stuck_time)

@@ -1,11 +1,14 @@
 #include "actors/supervisor/pipeline_supervisor.hpp"
 
+#include "actors/cluster/hub.hpp"
+#include "actors/cluster/services.hpp"
 #include "actors/dead_letter/alerts.hpp"
 #include "actors/ingest/http/push_ingest.hpp"
 #include "actors/ingest/ingest.hpp"
 #include "actors/load/dispatcher.hpp"
 #include "actors/load/worker.hpp"
 #include "actors/load/writer.hpp"
+#include "actors/stage/replicated_stage.hpp"
 #include "actors/stage/stage.hpp"
 
 #include <algorithm>
@@ -69,7 +72,7 @@ void pipeline_state::start_load(int load) {
 }
 
 /// Ingest and writers finish what they hold, then everything but stage and alerts ends; after_stop() goes on.
-void pipeline_state::stop_workload() {
+void pipeline_state::stop_workload(bool at_once) {
   if (stopping) return;
   stopping = true;
   draining = 1;
@@ -93,7 +96,7 @@ void pipeline_state::stop_workload() {
     stopped_one();
   };
   for (auto& [id, c] : children) {
-    if (!c.handle || c.state == child_state::restarting || c.state == child_state::failed) continue;
+    if (at_once || !c.handle || c.state == child_state::restarting || c.state == child_state::failed) continue;
     if (c.what == role::ingest) {
       ++draining;
       self->request(caf::actor_cast<ingest_actor>(c.handle), drain_time, drain_atom::value)
@@ -160,7 +163,10 @@ void pipeline_state::spawn(child& c) {
   auto keep = [&](const auto& h) { c.handle = caf::actor_cast<caf::strong_actor_ptr>(h); };
   switch (c.what) {
   case role::stage:
-    keep(self->spawn<how>(stage::stage, shared, me));
+    if (const auto& cluster = ctx->node->options.cluster)
+      keep(self->spawn<how>(stage::replicated_stage, shared, me, cluster->hub->registrar()));
+    else
+      keep(self->spawn<how>(stage::stage, shared, me));
     break;
   case role::ingest: {
     auto s = handle<stage_actor>(role::stage);
@@ -397,6 +403,12 @@ void pipeline_state::scale(int load) {
 
 void pipeline_state::on_stage(const stage_report& r) {
   if (r.why.code) stage_failed = r.why.message;
+  following = r.following;
+  stage_role = r.role;
+  if (r.following) {
+    if (auto* c = first(role::stage)) ready(*c);
+    if (std::exchange(opened, false)) stop_workload(true); // who leads now fences what may still be under way
+  }
   if (stage_waiting.empty() != r.waiting.empty()) stage_waiting = r.waiting;
   if (r.opened) {
     ctx->log = r.log;
@@ -480,6 +492,16 @@ pipeline_actor::behavior_type pipeline(pipeline_actor::stateful_pointer<pipeline
         st.next_ctx->spec = c.specs.front();
         st.next_ctx->revision = revision;
         st.stop_workload();
+      },
+      [self](changed_atom, bool paused) {
+        auto& st = self->state;
+        if (st.paused == paused) return;
+        st.paused = paused;
+        if (paused)
+          st.stop_workload();
+        else if (st.opened && !st.stopping)
+          st.start_workload();
+        st.update_route();
       },
   };
 }

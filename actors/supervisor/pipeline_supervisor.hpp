@@ -66,6 +66,8 @@ struct pipeline_state {
   std::vector<load_runtime> loads;
   ingest_report source;
   bool opened = false, paused = false, stopping = false, quitting = false;
+  bool following = false; ///< in a cluster: another node leads; only the stage and alerts run here
+  std::string stage_role; ///< in a cluster: leader, follower, candidate, ...
   std::string stage_failed, ingest_failed, stage_waiting;
   std::uint32_t draining = 0;                 ///< answers of drains that are awaited
   std::shared_ptr<pipeline_context> next_ctx; ///< a new revision, taken once the workload has stopped
@@ -80,7 +82,8 @@ struct pipeline_state {
   void start();
   void start_workload();
   void start_load(int load);
-  void stop_workload();
+  /// `at_once`: what is under way is given up; its source and destination keep what they have of it.
+  void stop_workload(bool at_once = false);
   void stopped_one();
   void after_stop();
 

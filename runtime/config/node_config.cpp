@@ -36,6 +36,103 @@ void read_limits(document_reader& doc, const yaml_node& n, node_config& out) {
   s.finish();
 }
 
+/// A text that must not be empty; empty after noting a mistake.
+std::string word(document_reader& doc, section& s, std::string_view key, std::string_view expected) {
+  auto* v = s.need(key, expected);
+  if (!v) return {};
+  auto text = doc.text(*v, s.inside(key));
+  if (text && text->empty()) doc.wrong(v->at, s.inside(key) + " is empty; expected " + std::string(expected));
+  return text.value_or("");
+}
+
+std::string address(document_reader& doc, section& s, std::string_view key, const yaml_node* v, bool for_others) {
+  if (!v) return {};
+  auto text = doc.text(*v, s.inside(key));
+  if (!text) return {};
+  const auto colon = text->rfind(':');
+  if (!is_address(*text) || text->substr(colon + 1) == "0")
+    doc.wrong(v->at, s.inside(key) + " is " + described(*v) + "; expected HOST:PORT such as \"10.0.0.11:7072\"");
+  else if (for_others && (text->starts_with("0.0.0.0:") || text->starts_with("[::]:") || text->starts_with("*:")))
+    doc.wrong(
+        v->at,
+        s.inside(key) + " is " + described(*v) +
+            ", which is no place that another host can reach; expected `link.advertise: HOST:PORT` with this host's address");
+  return *text;
+}
+
+void read_etcd(document_reader& doc, section& cluster, cluster_config& out) {
+  auto* v = cluster.need("etcd", "a mapping with `endpoints`, the URLs of etcd");
+  if (!v) return;
+  section s(doc, *v, "cluster.etcd");
+  if (!s.ok()) return;
+  if (auto* e = s.need("endpoints", "a list of URLs such as [\"http://10.0.0.1:2379\"]"))
+    for (auto& [url, at] : doc.texts(*e, "cluster.etcd.endpoints")) {
+      const auto rest = url.starts_with("http://") ? url.substr(7) : url.starts_with("https://") ? url.substr(8) : std::string();
+      if (!is_address(rest))
+        doc.wrong(at, "cluster.etcd.endpoints has '" + url + "'; expected URLs such as http://10.0.0.1:2379");
+      else
+        out.etcd_endpoints.push_back(url);
+    }
+  if (auto* t = s.take("tls")) {
+    section tls(doc, *t, "cluster.etcd.tls");
+    auto file = [&](const char* key, std::string& to) {
+      if (auto* f = tls.take(key))
+        if (auto path = doc.path(*f, tls.inside(key))) to = *path;
+    };
+    if (tls.ok()) {
+      file("ca", out.etcd_ca);
+      file("cert", out.etcd_cert);
+      file("key", out.etcd_key);
+      if (out.etcd_cert.empty() != out.etcd_key.empty())
+        doc.wrong(t->at, "cluster.etcd.tls has one of cert and key; expected both, or neither");
+      tls.finish();
+    }
+  }
+  if (auto* w = s.take("user"))
+    if (auto text = doc.text(*w, "cluster.etcd.user")) out.etcd_user = *text;
+  if (auto* w = s.take("password"))
+    if (auto text = doc.text(*w, "cluster.etcd.password")) out.etcd_password = *text;
+  s.finish();
+}
+
+void read_link(document_reader& doc, section& cluster, cluster_config& out) {
+  auto* v = cluster.need("link", "a mapping with `listen`, `key` and `peers`");
+  if (!v) return;
+  section s(doc, *v, "cluster.link");
+  if (!s.ok()) return;
+  const auto* listen = s.need("listen", "where other nodes connect, HOST:PORT");
+  const auto* advertise = s.take("advertise");
+  out.listen = address(doc, s, "listen", listen, advertise == nullptr);
+  out.advertise = advertise ? address(doc, s, "advertise", advertise, true) : out.listen;
+  if (auto* k = s.need("key", "the file NAME.key that `millrace keygen NAME` made"))
+    if (auto path = doc.path(*k, "cluster.link.key")) out.key_file = *path;
+  if (auto* k = s.need("peers", "a file with the lines of all nodes' NAME.pub files"))
+    if (auto path = doc.path(*k, "cluster.link.peers")) out.peers_file = *path;
+  s.finish();
+}
+
+void read_cluster(document_reader& doc, const yaml_node& n, node_config& out) {
+  section s(doc, n, "cluster");
+  if (!s.ok()) return;
+  cluster_config cluster;
+  cluster.id = word(doc, s, "id", "a name that all nodes of the cluster share");
+  if (!cluster.id.empty() && !is_name(cluster.id))
+    doc.wrong(s.key_at("id"), "cluster.id is '" + cluster.id + "'; expected " + name_expected);
+  read_etcd(doc, s, cluster);
+  read_link(doc, s, cluster);
+  if (auto* v = s.take("lease"))
+    if (auto lease = doc.duration(*v, "cluster.lease", std::chrono::milliseconds{1000})) cluster.lease = *lease;
+  if (auto* v = s.take("labels")) {
+    if (!v->is_mapping())
+      doc.wrong(v->at, "cluster.labels is " + described(*v) + "; expected a mapping such as { zone: rack-1 }");
+    else
+      for (const auto& e : v->entries)
+        if (auto text = doc.text(*e.value, "cluster.labels." + e.key)) cluster.labels[e.key] = *text;
+  }
+  s.finish();
+  out.cluster = std::move(cluster);
+}
+
 } // namespace
 
 node_config default_node_config() {
@@ -82,7 +179,7 @@ parsed_node_config parse_node_config(const std::string& text, const std::string&
         }
       if (h.ok()) h.finish();
     }
-    s.refuse("cluster", "is set, but this version runs a single node; expected the section left out");
+    if (auto* v = s.take("cluster")) read_cluster(doc, *v, config);
     if (auto* v = s.take("limits")) read_limits(doc, *v, config);
     if (auto* v = s.take("log")) {
       section l(doc, *v, "log");

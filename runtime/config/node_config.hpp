@@ -5,9 +5,25 @@
 #include "runtime/config/mistakes.hpp"
 #include "runtime/config/references.hpp"
 
+#include <chrono>
 #include <filesystem>
+#include <map>
+#include <optional>
 
 namespace millrace::runtime::config {
+
+/// `cluster`: how this node finds the others. Absent on a single node.
+struct cluster_config {
+  std::string id; ///< `id`: nodes of different clusters refuse each other
+  std::vector<std::string> etcd_endpoints;
+  std::string etcd_ca, etcd_cert, etcd_key; ///< `etcd.tls`, PEM files
+  std::string etcd_user, etcd_password;
+  std::string listen;    ///< `link.listen`, HOST:PORT
+  std::string advertise; ///< `link.advertise`, how others reach it; default: listen
+  std::filesystem::path key_file, peers_file;
+  std::chrono::milliseconds lease{5000};
+  std::map<std::string, std::string> labels;
+};
 
 struct node_config {
   std::string name = "local"; ///< `node`, its id
@@ -18,6 +34,8 @@ struct node_config {
   std::uint64_t disk_reserve_bytes = 0;       ///< `limits.disk_reserve`; 0: the smaller of 512 MiB and 5 % of the file system
   std::string log_level = "info";             ///< trace | debug | info | warn | error
   bool log_json = false;                      ///< `log.format`: text | json
+
+  std::optional<cluster_config> cluster;
 
   bool has_http() const { return http_listen != "none"; }
 };

@@ -81,16 +81,17 @@ void read_log(document_reader& doc, const yaml_node& n, actors::log_spec& out) {
                   "log.partitions is " + std::to_string(*count) + "; expected 1: sources fill one partition in this version");
     }
   if (auto* v = s.take("replicas"))
-    if (auto count = doc.number(*v, "log.replicas", 1, 16)) {
-      if (*count > 1)
-        doc.wrong(v->at, "log.replicas is " + std::to_string(*count) +
-                             "; expected 1: a single node keeps one copy, and this version runs no cluster");
-    }
+    if (auto count = doc.number(*v, "log.replicas", 1, 16)) out.replicas = static_cast<std::uint32_t>(*count);
   if (auto* v = s.take("min_in_sync"))
     if (auto count = doc.number(*v, "log.min_in_sync", 1, 16)) {
-      if (*count > 1)
-        doc.wrong(v->at, "log.min_in_sync is " + std::to_string(*count) +
-                             "; expected 1: there cannot be more copies in sync than log.replicas");
+      out.min_in_sync = static_cast<std::uint32_t>(*count);
+      const auto replicas = out.replicas == 0 ? 3u : out.replicas;
+      if (*count > replicas)
+        doc.wrong(v->at, "log.min_in_sync is " + std::to_string(*count) + ", log.replicas " + std::to_string(replicas) +
+                             "; expected at most as many: there cannot be more copies in sync than there are");
+      else if (*count == 1 && replicas > 1 && out.replicas != 0)
+        doc.wrong(v->at, "log.min_in_sync is 1, log.replicas " + std::to_string(replicas) +
+                             "; expected at least 2: with 1, what was acknowledged by one copy alone is lost with its host");
     }
   if (auto* v = s.take("compression"))
     if (auto codec = doc.choice(*v, "log.compression", {"none", "lz4", "zstd"})) {

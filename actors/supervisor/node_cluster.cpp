@@ -1,0 +1,413 @@
+// The node supervisor's part in a cluster: what the catalog says runs here, what another node leads is asked there.
+#include "actors/cluster/hub.hpp"
+#include "actors/cluster/registrar.hpp"
+#include "actors/cluster/routed_calls.hpp"
+#include "actors/supervisor/node_supervisor.hpp"
+#include "actors/supervisor/pipeline_record.hpp"
+#include "actors/supervisor/pipeline_supervisor.hpp"
+
+#include <algorithm>
+#include <set>
+
+namespace millrace::actors::supervisor {
+
+using json = nlohmann::ordered_json;
+using namespace std::chrono_literals;
+
+namespace {
+constexpr auto answer_time = 60s, gather_time = 4s;
+constexpr auto look_time = 500ms; ///< how often unanswered questions are looked through
+constexpr std::string_view pipeline_prefix = "pipeline/";
+} // namespace
+
+void node_state::start_cluster() {
+  auto& cluster = *ctx->options.cluster;
+  registrar = self->spawn<caf::detached>(cluster::registrar, ctx);
+  cluster.hub->set_registrar(registrar);
+  const auto me = node_actor{self};
+  listener = cluster.mirror->listen("", [me = caf::actor_cast<caf::actor_addr>(me), asked = asked_to_look] {
+    if (asked->exchange(true)) return;
+    if (auto node = caf::actor_cast<caf::actor>(me)) caf::anon_send(node, changed_atom::value);
+  });
+  self->send(me, changed_atom::value);
+  self->delayed_send(self, look_time, tick_atom::value);
+}
+
+// ---- what the catalog says
+
+void node_state::on_members(const members_news& n) {
+  members = n;
+  for (auto& [name, e] : pipelines)
+    if (auto stage = ctx->options.cluster->hub->find({e.uid, 0})) self->send(stage, n);
+  // An answer of a node that is gone never comes.
+  for (auto it = questions.begin(); it != questions.end();) {
+    if (n.sessions.contains(it->second.node)) {
+      ++it;
+      continue;
+    }
+    auto lost = std::move(it->second);
+    it = questions.erase(it);
+    lost.done(refused("unavailable", "node " + lost.node + " was lost before it answered"));
+  }
+}
+
+void node_state::on_catalog() {
+  *asked_to_look = false; // before reading: what changes from now on asks again
+  const auto& cluster = *ctx->options.cluster;
+  const auto& mirror = *cluster.mirror;
+  const auto revision = mirror.revision(); // what is newer is not in the lists for sure
+  if (draining > 0 || revision == 0) return;
+  if (auto now = cluster.members(); now.sessions != members.sessions || now.own != members.own) on_members(now);
+  std::set<std::string> listed;
+  for (auto& stored : mirror.list(pipeline_prefix)) {
+    const auto name = stored.key.substr(pipeline_prefix.size());
+    listed.insert(name);
+    take_pipeline(name, stored);
+  }
+  for (auto it = pipelines.begin(); it != pipelines.end();) {
+    const auto& [name, e] = *it++;
+    if (listed.contains(name) || e.removing || e.mod_revision > revision) continue;
+    ctx->log("info", "node", "pipeline " + name + " was deleted");
+    drop_replica(std::string(name), pipelines.at(name));
+  }
+  for (auto& [name, e] : pipelines) {
+    const auto key = storage::part_key({e.uid, 0});
+    const auto stored = mirror.get(key);
+    if (!stored) continue;
+    auto record = storage::decode_partition_record(key, stored->value, stored->mod_revision);
+    if (!record)
+      ctx->log("error", "node", record.error().message);
+    else
+      take_record(name, e, record.value());
+  }
+  const std::string drain(cluster::drain_prefix), leave(cluster::leave_prefix);
+  if (mirror.get(drain + ctx->options.name) || mirror.get(leave + ctx->options.name))
+    for (auto& [name, e] : pipelines)
+      if (e.record && e.record->leader_node == ctx->options.name)
+        if (auto stage = cluster.hub->find({e.uid, 0})) self->send(stage, resign_atom::value);
+}
+
+void node_state::take_pipeline(const std::string& name, const storage::catalog_entry& stored) {
+  auto& e = pipelines[name];
+  if (e.removing || stored.mod_revision <= e.mod_revision) return;
+  auto record = decode_record(stored.value);
+  const auto before = e.revision;
+  const bool known = e.mod_revision != 0;
+  e.mod_revision = stored.mod_revision;
+  if (!record) {
+    e.broken = "the catalog's record of " + name + " is damaged";
+    ctx->log("error", "node", e.broken);
+    return;
+  }
+  const bool same_text = known && e.text == record->text && e.base_dir == record->base_dir;
+  e.uid = record->uid;
+  e.text = record->text;
+  e.file = record->file;
+  e.base_dir = record->base_dir;
+  e.revision = record->revision;
+  e.paused = record->paused;
+  e.pin = record->pin;
+  e.replicas = record->replicas;
+  e.min_in_sync = record->min_in_sync;
+  if (!same_text || !e.spec) {
+    auto parsed = ctx->options.parse(e.text, e.file, e.base_dir);
+    if (!parsed) {
+      e.broken = parsed.error().message;
+      ctx->log("error", "node", "pipeline " + name + " cannot run here: " + e.broken);
+      return;
+    }
+    e.spec = parsed.value();
+    e.broken.clear();
+  }
+  if (!e.actor) return;
+  if (known && e.revision != before && !same_text) {
+    admin_call update;
+    update.specs.push_back(e.spec);
+    self->send(e.actor, update_atom::value, update, e.revision);
+  }
+  self->send(e.actor, changed_atom::value, e.paused);
+}
+
+void node_state::take_record(const std::string& name, entry& e, const storage::partition_record& r) {
+  const bool fresh = !e.record || r.mod_revision > e.record->mod_revision;
+  if (fresh) e.record = r;
+  const auto& me = ctx->options.name;
+  const bool here = e.record->wants(me) || e.record->in_sync(me) != nullptr;
+  if (!here) {
+    if (e.actor && !e.ending) {
+      ctx->log("info", "node", "pipeline " + name + ": this node's copy of the log is no longer wanted and goes");
+      e.ending = true;
+      self->request(e.actor, caf::infinite, drain_atom::value)
+          .then(
+              [this, name, uid = e.uid](const simple_reply&) {
+                const auto it = pipelines.find(name);
+                if (it == pipelines.end() || it->second.uid != uid) return;
+                it->second.actor = nullptr;
+                it->second.ending = false;
+                deleted.push_back(uid);
+                drop_deleted();
+              },
+              [](const caf::error&) {});
+    }
+    return;
+  }
+  if (!e.actor && !e.removing && e.spec && std::find(deleted.begin(), deleted.end(), e.uid) == deleted.end()) spawn(e);
+  if (!fresh) return;
+  if (auto stage = ctx->options.cluster->hub->find({e.uid, 0}))
+    self->send(stage, record_news{std::make_shared<const storage::partition_record>(*e.record), false, false});
+}
+
+/// The pipeline is gone from the catalog: what this node had of it goes too.
+void node_state::drop_replica(const std::string& name, entry& e) {
+  router->remove(name);
+  const auto uid = e.uid;
+  auto actor = std::exchange(e.actor, nullptr);
+  pipelines.erase(name);
+  auto gone = [this, uid] {
+    deleted.push_back(uid);
+    drop_deleted();
+  };
+  if (!actor) return gone();
+  self->request(actor, caf::infinite, drain_atom::value)
+      .then([gone](const simple_reply&) { gone(); }, [gone](const caf::error&) { gone(); });
+}
+
+std::string node_state::leader_of(const entry& e) const {
+  if (!e.record || e.record->leader_node.empty()) return {};
+  const auto alive = members.sessions.find(e.record->leader_node);
+  return alive != members.sessions.end() && alive->second == e.record->leader_session ? e.record->leader_node : std::string{};
+}
+
+result<void> node_state::place(const pipeline_spec& spec, entry& e) const {
+  if (!clustered()) {
+    if (spec.log.replicas > 1)
+      return make_failure(errc::invalid,
+                          "log.replicas is " + std::to_string(spec.log.replicas) +
+                              ", but this node is not part of a cluster; expected 1, or a node with a `cluster` section");
+    return storage::success();
+  }
+  std::string why;
+  if (spec.source.type == "file") why = "its source reads files of one node's disk";
+  for (const auto& load : spec.loads)
+    if (load.destination.type == "sqlite") why = "load " + load.name + " writes a SQLite file on one node's disk";
+  if (why.empty()) {
+    e.pin.clear();
+    e.replicas = spec.log.replicas == 0 ? 3 : spec.log.replicas;
+  } else {
+    if (spec.log.replicas > 1)
+      return make_failure(errc::invalid, "pipeline " + spec.name + ": log.replicas is " + std::to_string(spec.log.replicas) +
+                                             ", but " + why + ", so no other node could go on with it; expected 1");
+    if (e.pin.empty()) e.pin = ctx->options.name;
+    e.replicas = 1;
+  }
+  e.min_in_sync = spec.log.min_in_sync != 0 ? spec.log.min_in_sync : std::min(2u, e.replicas);
+  if (e.record && e.record->min_in_sync != 0 && e.min_in_sync > e.replicas) e.min_in_sync = e.replicas;
+  return storage::success();
+}
+
+// ---- questions to other nodes
+
+void node_state::ask(const std::string& node, const admin_call& c, std::function<void(const admin_reply&)> done) {
+  const auto id = next_question++;
+  auto& q = questions[id];
+  q.node = node;
+  q.done = std::move(done);
+  q.deadline = std::chrono::steady_clock::now() + (c.local ? gather_time : answer_time) + std::chrono::milliseconds(c.wait_ms);
+  const auto me = node_actor{self};
+  ctx->options.cluster->transport->send(node, cluster::encode_call(id, c), [me, id, node](cluster::transport::outcome o) {
+    if (o == cluster::transport::outcome::delivered) return;
+    admin_reply lost;
+    lost.code = "unavailable";
+    lost.message = "node " + node + " cannot be reached from this one";
+    caf::anon_send(me, routed_call{node, id, {}, lost});
+  });
+}
+
+void node_state::expire_questions() {
+  self->delayed_send(self, look_time, tick_atom::value);
+  const auto now = std::chrono::steady_clock::now();
+  for (auto it = questions.begin(); it != questions.end();) {
+    if (now < it->second.deadline) {
+      ++it;
+      continue;
+    }
+    auto late = std::move(it->second);
+    it = questions.erase(it);
+    late.done(refused("unavailable", "node " + late.node + " did not answer in time"));
+  }
+}
+
+void node_state::routed(const routed_call& r) {
+  if (r.reply) {
+    const auto it = questions.find(r.id);
+    if (it == questions.end() || it->second.node != r.from) return;
+    auto q = std::move(it->second);
+    questions.erase(it);
+    q.done(*r.reply);
+    return;
+  }
+  auto local = r.call;
+  local.local = true;
+  auto answer = [this, from = r.from, id = r.id](const admin_reply& reply) {
+    ctx->options.cluster->transport->send(from, cluster::encode_reply(id, reply), [](cluster::transport::outcome) {});
+  };
+  self->request(node_actor{self}, caf::infinite, local).then(answer, [this, answer](const caf::error& e) {
+    answer(refused("internal", describe(e, self->system())));
+  });
+}
+
+/// An answer if the call is not for this node's actors.
+std::optional<caf::result<admin_reply>> node_state::elsewhere(const admin_call& c, entry& e) {
+  using method = admin_call::method;
+  if (c.what == method::show) return std::nullopt;
+  const auto leader = leader_of(e);
+  if (leader == ctx->options.name) return std::nullopt;
+  if (!leader.empty() && !c.local) {
+    auto promise = self->make_response_promise<admin_reply>();
+    ask(leader, c, [promise](const admin_reply& r) mutable { promise.deliver(r); });
+    return promise;
+  }
+  if (c.what == method::pause || c.what == method::resume) {
+    e.paused = c.what == method::pause;
+    auto stored = store(c.pipeline, e);
+    if (e.actor) self->send(e.actor, changed_atom::value, e.paused);
+    return stored;
+  }
+  if (c.what == method::remove) return std::nullopt; // its actors here end first, if there are any
+  std::string why = "no node leads pipeline " + c.pipeline + " now";
+  if (!e.record) {
+    why += ": its copies are being placed";
+  } else {
+    why += "; copies are on";
+    for (const auto& r : e.record->replicas) why += " " + r + (members.sessions.contains(r) ? "" : " (not alive)");
+    why += ", at least " + std::to_string(e.record->min_in_sync) + " must be in sync";
+  }
+  if (c.what != method::status) return refused("unavailable", why);
+  return document({{"pipeline", c.pipeline},
+                   {"state", e.paused ? "paused" : "waiting"},
+                   {"reason", e.broken.empty() ? why : e.broken},
+                   {"revision", e.revision},
+                   {"ingested", 0},
+                   {"source", {{"position", ""}, {"lag_bytes", 0}, {"caught_up", false}}},
+                   {"log", json::array()},
+                   {"loads", json::array()}});
+}
+
+/// The same question to every node that is alive; answers that are arrays are joined.
+caf::result<admin_reply> node_state::everywhere(const admin_call& c) {
+  struct gathered {
+    std::size_t waiting = 1;
+    json list = json::array();
+    std::vector<std::string> silent;
+  };
+  auto all = std::make_shared<gathered>();
+  auto promise = self->make_response_promise<admin_reply>();
+  auto arrived = [this, all, promise, what = c.what](const std::string& node, const admin_reply& r) mutable {
+    if (!node.empty()) {
+      auto doc = json::parse(r.ok ? r.document : "", nullptr, false);
+      if (doc.is_array())
+        for (auto& x : doc) all->list.push_back(std::move(x));
+      else
+        all->silent.push_back(node);
+    }
+    if (--all->waiting > 0) return;
+    if (what == admin_call::method::cluster) return promise.deliver(document(cluster_document(all->list)));
+    if (what == admin_call::method::status) {
+      // The one that leads speaks for a pipeline; one without a leader is spoken for here.
+      json out = json::array();
+      for (auto& [name, e] : pipelines) {
+        const json* best = nullptr;
+        for (const auto& x : all->list)
+          if (x.value("pipeline", "") == name && (!best || (*best)["state"] == "following")) best = &x;
+        if (best && (*best)["state"] != "following") {
+          out.push_back(*best);
+          continue;
+        }
+        admin_call one;
+        one.what = admin_call::method::status;
+        one.pipeline = name;
+        out.push_back({{"pipeline", name},
+                       {"state", e.paused ? "paused" : "waiting"},
+                       {"reason", e.broken.empty() ? "no node leads it now" : e.broken},
+                       {"revision", e.revision},
+                       {"ingested", 0},
+                       {"loads", json::array()}});
+      }
+      return promise.deliver(document(out));
+    }
+    promise.deliver(document(all->list));
+  };
+  auto local = c;
+  local.local = true;
+  for (const auto& [node, session] : members.sessions) {
+    if (node == ctx->options.name) continue;
+    ++all->waiting;
+    ask(node, local, [arrived, node = node](const admin_reply& r) mutable { arrived(node, r); });
+  }
+  ++all->waiting;
+  self->request(node_actor{self}, caf::infinite, local)
+      .then([arrived, me = ctx->options.name](const admin_reply& r) mutable { arrived(me, r); },
+            [arrived, me = ctx->options.name](const caf::error&) mutable { arrived(me, {}); });
+  arrived({}, {});
+  return promise;
+}
+
+json node_state::local_replicas() const {
+  json out = json::array();
+  for (const auto& v : ctx->options.cluster->hub->views()) {
+    json followers = json::object();
+    for (const auto& f : v.followers)
+      followers[f.node] = {{"attached", f.attached}, {"in_sync", f.in_sync}, {"durable", f.durable.value}};
+    out.push_back({{"node", ctx->options.name},
+                   {"uid", v.partition.uid},
+                   {"partition", v.partition.partition},
+                   {"role", v.role},
+                   {"epoch", v.epoch.value},
+                   {"end", v.end.value},
+                   {"high_watermark", v.high_watermark.value},
+                   {"followers", std::move(followers)},
+                   {"alarms", v.alarms}});
+  }
+  return out;
+}
+
+json node_state::cluster_document(const json& replicas) const {
+  const auto& cluster = *ctx->options.cluster;
+  json nodes = cluster::node_documents(cluster);
+  json partitions = json::array();
+  for (const auto& [name, e] : pipelines) {
+    json in_sync = json::array(), wanted = json::array(), lag = json::object(), alarms = json::array(), ends = json::object();
+    std::uint64_t high_watermark = 0, end = 0;
+    if (e.record) {
+      for (const auto& m : e.record->isr) in_sync.push_back(m.node);
+      for (const auto& r : e.record->replicas) wanted.push_back(r);
+    }
+    for (const auto& r : replicas) {
+      if (r.value("uid", "") != e.uid) continue;
+      for (const auto& a : r["alarms"]) alarms.push_back(a);
+      ends[r["node"].get<std::string>()] = r["end"];
+      if (r["role"] == "leader" && e.record && r["epoch"] == e.record->epoch.value) {
+        high_watermark = r["high_watermark"];
+        end = r["end"];
+      }
+    }
+    for (auto& [node, at] : ends.items()) {
+      const auto reached = at.get<std::uint64_t>();
+      if (!e.record || node != e.record->leader_node) lag[node] = end > reached ? end - reached : 0;
+    }
+    partitions.push_back({{"pipeline", name},
+                          {"partition", 0},
+                          {"leader", leader_of(e)},
+                          {"epoch", e.record ? e.record->epoch.value : 0},
+                          {"replicas", wanted},
+                          {"in_sync", in_sync},
+                          {"min_in_sync", e.min_in_sync},
+                          {"pinned_to", e.pin},
+                          {"high_watermark", high_watermark},
+                          {"lag", lag},
+                          {"alarms", alarms}});
+  }
+  return {{"nodes", nodes}, {"controller", cluster::controller_of(cluster)}, {"partitions", partitions}};
+}
+
+} // namespace millrace::actors::supervisor
