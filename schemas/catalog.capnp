@@ -1,5 +1,6 @@
 @0xf5e29482f16f77d1;
-# Values of the catalog. Keys: pipeline/<name>, part/<uid>/<partition>, node/<id>.
+# Values of the catalog. Keys: pipeline/<name>, part/<uid>/<partition>, store/<uid>/<partition>/<node>, node/<id>, drain/<node>,
+# decommission/<node>, replace/<node>, controller.
 using Cxx = import "/capnp/c++.capnp";
 $Cxx.namespace("millrace::schemas");
 
@@ -25,6 +26,36 @@ struct PartitionRecord {
   replicas @5 :List(Text);
   minIsr @6 :UInt32;
   struct Member { node @0 :Text; store @1 :UInt64; }
+}
+
+struct StoreRecord {
+  # That a node has made fresh storage for a partition. The controller fills the first in-sync set from these.
+  store @0 :UInt64;
+  logId @1 :UInt64;
+}
+
+struct NodeRecord {
+  # Under the node's lease. The key's create revision is the node's session.
+  process @0 :UInt64;          # random per process start: tells our own record, after an answer was lost, from another process's
+  linkAddress @1 :Text;
+  adminAddress @2 :Text;
+  publicKey @3 :Text;          # of the links, as keygen prints it
+  labels @4 :List(Label);
+  version @5 :Text;
+  startedAtUs @6 :Int64;       # microseconds since 1970 UTC by the node's clock: for people
+  host @7 :Text;
+  httpAddress @8 :Text;
+  struct Label { name @0 :Text; value @1 :Text; }
+}
+
+struct ControllerRecord {
+  node @0 :Text;
+  session @1 :UInt64;
+}
+
+struct ReplaceRecord {
+  # What an operator wants for a node that is gone for good: its places go to `by`; empty: to whoever placement picks.
+  by @0 :Text;
 }
 
 # Rows of the embedded catalog (etcd keeps the like for itself).

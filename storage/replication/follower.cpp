@@ -1,0 +1,117 @@
+// Sections 5.2 and 6: joining an epoch, and taking what its leader sends.
+#include "storage/replication/replica.hpp"
+
+#include <algorithm>
+
+namespace millrace::storage::replication {
+
+void replica::detach() {
+  following_.attached = false;
+  following_.nonce = 0;
+  following_.leader_hw = {};
+}
+
+/// Keeps asking until attached; called after every input.
+void replica::follow() {
+  const auto& r = *record_;
+  if (following_.attached || r.leader_node.empty() || r.leader_node == options_.node || r.epoch != seen_epoch_) return;
+  if (!r.wants(options_.node) && !r.in_sync(options_.node)) return; // no longer wanted here: the owner drops this copy
+  if (following_.nonce != 0 && now_ - following_.asked < limits_.retry) return;
+  if (following_.nonce == 0) following_.since = now_;
+  ask_to_attach();
+}
+
+void replica::ask_to_attach() {
+  if (bugs_.trunc_hw && end_ > hw_ && last_epoch_ < seen_epoch_) return cut(hw_);
+  following_.nonce = random() | 1; // an answer to an older question could cut what was appended since
+  following_.asked = now_;
+  say(record_->leader_node, attach{last_epoch_, end_, following_.nonce});
+  if (now_ - following_.since > 3 * limits_.lag_time)
+    raise(alarm_kind::cannot_attach, "cannot attach to leader " + record_->leader_node + " of epoch " +
+                                         std::to_string(seen_epoch_.value) + " since " +
+                                         std::to_string((now_ - following_.since).count() / 1000) +
+                                         " s: check the link between the two nodes (millrace cluster status)");
+}
+
+void replica::on_attach_reply(const message& m, const attach_reply& r) {
+  if (role_ != role::follower || following_.attached || m.node != record_->leader_node) return;
+  if (r.nonce != following_.nonce || following_.nonce == 0) return;
+  const bool empty = last_epoch_.value == 0;
+  if (damaged_ || r.log_start > end_) {
+    // Retention at the leader went past this copy's end, or this copy may not be trusted: begin anew, as another store (13).
+    following_.nonce = 0;
+    damaged_ = verified_ = false;
+    clear(alarm_kind::damaged);
+    stale_facts_ = true;
+    hw_ = {};
+    barrier(actions::reset{record_->log_id, r.log_start});
+    return;
+  }
+  if (empty || (r.back_epoch == last_epoch_ && end_ <= r.back_end)) {
+    following_.attached = true;
+    following_.heard = now_;
+    ++following_.round;
+    clear(alarm_kind::cannot_attach);
+    say_fetch();
+    return;
+  }
+  following_.nonce = 0; // ask again after the truncation
+  if (r.back_epoch == last_epoch_) return cut(r.back_end);
+  const auto first = std::find_if(epochs_.begin(), epochs_.end(), [&](const auto& row) { return row.epoch > r.back_epoch; });
+  cut(first == epochs_.end() ? start_ : std::max(first->first, start_));
+}
+
+/// 6.3: what is below the high watermark was acknowledged; a leader without it must never have been elected.
+void replica::cut(offset to) {
+  if (to < hw_ && !bugs_.trunc_hw) {
+    halt("leader " + record_->leader_node + " of epoch " + std::to_string(seen_epoch_.value) + " has the log only up to offset " +
+         std::to_string(to.value) + " in common with this one, whose entries below " + std::to_string(hw_.value) +
+         " were acknowledged. Acknowledged data was lost on other nodes. Keep this node's data directory; the partition needs an "
+         "operator who decides which copy is right");
+    return;
+  }
+  stale_facts_ = true;
+  barrier(actions::truncate{to, seen_epoch_});
+}
+
+void replica::say_fetch() {
+  const auto credit = limits_.credit_bytes > unsynced_bytes_ ? limits_.credit_bytes - unsynced_bytes_ : 0;
+  say(record_->leader_node,
+      fetch{end_, last_hash_, bugs_.ack_early ? end_ : durable_, credit, following_.round, last_epoch_.value == 0});
+}
+
+void replica::on_data(const message& m, data& d) {
+  if (role_ != role::follower || !following_.attached || m.node != record_->leader_node) return;
+  if (d.run != run_) return; // meant for this replica before it restarted
+  following_.heard = now_;
+  if (d.verified) verified_ = true;
+  if (d.round != following_.round || d.from < end_) return; // repeated, or sent before this follower asked again
+  if (d.log_start > end_) return detach();
+  if (d.from > end_) {
+    // Something was lost on the way: ask for it once, what else is in flight belongs to the old round.
+    ++following_.round;
+    say_fetch();
+    return;
+  }
+  if (!d.entries.empty()) {
+    const bool empty = last_epoch_.value == 0;
+    const auto& first = d.entries.front();
+    if ((!empty && !(first.prev == last_hash_)) || first.epoch < last_epoch_ || d.entries.back().epoch > seen_epoch_)
+      return detach(); // not the log that was agreed on at the attachment: compare again
+    note_append(d.entries);
+    act(actions::append_raw{std::move(d.entries)});
+    if (bugs_.ack_early) say_fetch();
+  }
+  following_.leader_hw = std::max(following_.leader_hw, d.high_watermark);
+  learn_high_watermark(following_.leader_hw);
+}
+
+void replica::follower_tick() {
+  if (!following_.attached || now_ - following_.heard < 3 * limits_.fetch_wait) return;
+  // The leader speaks every fetch_wait: this fetch, or its answer, was lost; or the leader has forgotten this follower.
+  following_.heard = now_;
+  ++following_.round;
+  say_fetch();
+}
+
+} // namespace millrace::storage::replication

@@ -1,0 +1,168 @@
+// Section 7, and how proposals to the registry are made, repeated and settled.
+#include "storage/replication/replica.hpp"
+
+#include <algorithm>
+
+namespace millrace::storage::replication {
+
+void replica::propose(enum proposal::kind kind, partition_record record, std::vector<session_guard> guards, const char* why) {
+  pending_ = proposal{++proposals_, kind, std::move(record), std::move(guards), why, now_, false, false};
+  act(actions::propose{pending_->id, pending_->record, pending_->guards, why});
+}
+
+void replica::proposed(std::uint64_t id, outcome o, std::uint64_t mod_revision) {
+  if (!pending_ || pending_->id != id || !record_ || role_ == role::halted) return;
+  switch (o) {
+  case outcome::stored:
+    if (mod_revision > record_->mod_revision) { // else a watch was faster, and may know more
+      record_ = pending_->record;
+      record_->mod_revision = mod_revision;
+      adopt_record();
+    }
+    break;
+  case outcome::conflict:
+    // Not stored by this attempt. An earlier one, of unknown outcome, may have been: only the record can tell.
+    pending_->decided = true;
+    ask_for_record();
+    break;
+  case outcome::unknown:
+    pending_->unknown = true;
+    pending_->sent = now_;
+    break;
+  }
+  go_on();
+}
+
+/// The same transaction again, until its outcome is definite: a guard that was passed once cannot be passed again.
+void replica::repeat_proposal() {
+  if (!pending_) return;
+  if (pending_->kind == proposal::kind::claim && role_ != role::candidate) {
+    pending_.reset(); // should it be stored all the same, this node is named as leader, does not lead, and says so
+    return;
+  }
+  if (pending_->decided) return ask_for_record();
+  if (now_ - pending_->sent < (pending_->unknown ? limits_.retry : 10 * limits_.retry)) return;
+  pending_->sent = now_;
+  act(actions::propose{pending_->id, pending_->record, pending_->guards, pending_->why});
+}
+
+/// Only the node that is named may do this: it knows that its epoch has ended.
+void replica::disown(const char* why) {
+  if (pending_) return;
+  auto record = *record_;
+  record.leader_node.clear();
+  record.leader_session = 0;
+  propose(proposal::kind::disown, std::move(record), {}, why);
+}
+
+/// See record.hpp: while the epoch is 0 nothing was ever acknowledged, so any copies of this log may be the first in-sync set.
+void replica::review_bootstrap() {
+  const auto& r = *record_;
+  if (r.epoch.value != 0 || pending_ || !stores_since_ || !r.wants(options_.node) || id_ != r.log_id) return;
+  auto record = r;
+  record.isr.clear();
+  for (const auto& node : r.replicas)
+    if (const auto at = stores_.find(node); at != stores_.end() && at->second.log_id == r.log_id)
+      record.isr.push_back({node, at->second.store});
+  const bool all = record.isr.size() == r.replicas.size();
+  if (record.isr == r.isr || record.isr.size() < r.min_in_sync || (!all && now_ - *stores_since_ < limits_.lag_time)) return;
+  // The first one that is there does it; the others only if it does not.
+  if (record.isr.front().node != options_.node && random() % 8 != 0) return;
+  propose(proposal::kind::bootstrap, std::move(record), {}, "the first in-sync set");
+}
+
+void replica::review_in_sync() {
+  if (role_ != role::leader || pending_) return;
+  if (leading_.resigning) {
+    const auto& isr = record_->isr;
+    const bool others = std::any_of(isr.begin(), isr.end(), [&](const auto& m) {
+      return m.node != options_.node && session_of(m.node) != 0 && counted(m) >= hw_;
+    });
+    if (others) {
+      auto record = *record_;
+      record.leader_node.clear();
+      record.leader_session = 0;
+      if (!record.wants(options_.node) && record.isr.size() > record.min_in_sync)
+        std::erase_if(record.isr, [&](const auto& m) { return m.node == options_.node; });
+      election_.not_before = now_ + limits_.lag_time;
+      return propose(proposal::kind::resign, std::move(record), {}, "hands leadership over");
+    }
+    if (!damaged_) leading_.resigning = false;
+    raise(alarm_kind::handover,
+          "leadership cannot be handed over: no other member of the in-sync set is alive and has all that is "
+          "acknowledged. Bring one back, then repeat");
+  }
+  if (!add_or_swap()) remove();
+}
+
+/// Whoever is attached and holds all that could be acknowledged comes in, or comes back in with its new store.
+bool replica::add_or_swap() {
+  for (const auto& [node, p] : leading_.followers) {
+    if (node == options_.node || !p.attached || now_ - p.heard > 2 * limits_.fetch_wait || !record_->wants(node)) continue;
+    if (p.durable < (bugs_.expand_no_start ? hw_ : std::max(hw_, leading_.start))) continue;
+    const auto* member = record_->in_sync(node);
+    if (member && member->store == p.store) continue;
+    auto record = *record_;
+    if (member) {
+      for (auto& m : record.isr)
+        if (m.node == node) m.store = p.store;
+      propose(proposal::kind::in_sync, std::move(record), {}, "a member's storage was replaced and is refilled");
+    } else {
+      record.isr.push_back({node, p.store});
+      leading_.adding = isr_member{node, p.store};
+      propose(proposal::kind::in_sync, std::move(record), {}, "a replica has caught up");
+    }
+    return true;
+  }
+  return false;
+}
+
+/// Gone, or too far behind for too long, or silent for as long while there is something to say.
+bool replica::lags(const isr_member& m) {
+  const auto at = leading_.followers.find(m.node);
+  if (at == leading_.followers.end()) return true;
+  const auto& p = at->second;
+  if (members_known_ && session_of(m.node) == 0 && now_ - p.heard > 2 * limits_.fetch_wait) return true;
+  const bool counts = p.attached && p.store == m.store;
+  if (counts && p.durable >= end_) return false;
+  if (now_ - p.caught_up <= limits_.lag_time) return false;
+  if (!counts || now_ - p.moved > limits_.lag_time) return true;
+  const auto behind = leading_.recent.bytes_from(p.durable);
+  return !behind || *behind > limits_.lag_bytes;
+}
+
+bool replica::remove() {
+  std::string lagging;
+  for (const auto& m : record_->isr) {
+    if (m.node == options_.node) continue;
+    const bool unwanted = !record_->wants(m.node);
+    if (!unwanted && !lags(m)) continue;
+    if (record_->isr.size() <= record_->min_in_sync) {
+      if (lags(m)) lagging += (lagging.empty() ? "" : ", ") + m.node;
+      continue;
+    }
+    auto record = *record_;
+    std::erase_if(record.isr, [&](const auto& other) { return other.node == m.node; });
+    if (bugs_.shrink_early) leading_.removing = m.node;
+    propose(proposal::kind::in_sync, std::move(record), {},
+            unwanted ? "a replica is no longer wanted" : "a member is gone or lags");
+    if (bugs_.shrink_early) move_high_watermark();
+    return true;
+  }
+  if (lagging.empty())
+    clear(alarm_kind::under_replicated);
+  else
+    raise(alarm_kind::under_replicated, "nothing is acknowledged, because member " + lagging +
+                                            " of the in-sync set is gone or lags and the set is at its minimum of " +
+                                            std::to_string(record_->min_in_sync) +
+                                            ". Bring the node back, or replace it (millrace cluster replace)");
+  return false;
+}
+
+void replica::resign() {
+  if (role_ != role::leader) return;
+  leading_.resigning = true;
+  review_in_sync();
+}
+
+} // namespace millrace::storage::replication
