@@ -73,14 +73,20 @@ result<bool> letter_transaction::quarantine(const dead_letter& letter) {
 }
 
 result<void> letter_transaction::replace_from(offset to) {
-  return table_.each(rows_, letter_table::state, to, {~std::uint64_t{0}}, [&](offset at, std::string_view row) -> result<bool> {
-    auto before = state_from(row, table_.where(rows_.name, at));
-    if (!before) return before.error();
-    if (before.value().state == dead_letter_state::replaced) return true;
-    auto after = before.value();
+  const auto replace = [&](offset at, const letter_state& before) {
+    if (before.state == dead_letter_state::replaced) return;
+    auto after = before;
     after.state = dead_letter_state::replaced;
     after.superseded_by = 0;
-    change(at, before.value(), after);
+    change(at, before, after);
+  };
+  const auto mine = touched_; // newer than the rows
+  for (auto it = mine.lower_bound(to); it != mine.end(); ++it) replace(it->first, it->second);
+  return table_.each(rows_, letter_table::state, to, {~std::uint64_t{0}}, [&](offset at, std::string_view row) -> result<bool> {
+    if (mine.contains(at)) return true;
+    auto before = state_from(row, table_.where(rows_.name, at));
+    if (!before) return before.error();
+    replace(at, before.value());
     return true;
   });
 }
