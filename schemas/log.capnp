@@ -77,6 +77,9 @@ struct Control {
   load @0 :Text;               # the load it speaks to; empty for epoch markers
   offsets @1 :List(UInt64);    # the changes it names
   reasons @2 :List(Text);      # quarantine: parallel to offsets
-  to @3 :UInt64;               # rewind: the new offset
+  to @3 :UInt64;               # rewind: the new offset; outcomes: offset of the order (redrive, discard) they answer
   flag @4 :Bool;               # rewind: truncate; redrive: force
+  # Of a replicated log, where every replica's index of dead letters follows from the entries alone:
+  letters @5 :Data;            # quarantine, outcomes: a framed Outcomes message (dead_letter.capnp), letters of a quarantine whole
+  settledBelow @6 :UInt64;     # what the load's destination was known to have passed: prepared outcomes below it came true
 }

@@ -71,6 +71,8 @@ struct control_entry {
   std::vector<std::string> reasons;
   offset to;
   bool flag = false;
+  std::string_view letters; ///< a message of dead letters, of a replicated log; of an entry that was read: in its memory
+  offset settled_below;
 };
 
 /// ONE entry of a log, verified and decompressed. Immutable, shared between threads; owns all memory that its views name.

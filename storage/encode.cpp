@@ -111,13 +111,16 @@ result<staged_batch_ptr> encode(const change_block& block, codec c) {
   return staged_batch_ptr(std::move(entry));
 }
 
-result<std::shared_ptr<const staged_entry>> encode_control(batch_kind kind, const control_entry& control) {
+result<std::shared_ptr<staged_entry>> encode_control(batch_kind kind, const control_entry& control, codec c) {
   if (control.offsets.size() > (payload_bytes_max >> 4))
     return invalid("an entry names " + std::to_string(control.offsets.size()) + " changes, too many for one");
   if (!control.reasons.empty() && control.reasons.size() != control.offsets.size())
     return invalid("an entry has " + std::to_string(control.offsets.size()) + " offsets and " +
                    std::to_string(control.reasons.size()) + " reasons; they must be as many");
-  std::size_t words = 32 + control.offsets.size() + words_for(control.load.size() + 1);
+  if (control.letters.size() > payload_bytes_max)
+    return invalid("an entry carries dead letters of " + std::to_string(control.letters.size()) + " bytes, at most " +
+                   std::to_string(payload_bytes_max) + " are possible");
+  std::size_t words = 32 + control.offsets.size() + words_for(control.load.size() + 1) + words_for(control.letters.size());
   for (const auto& r : control.reasons) words += 1 + words_for(r.size() + 1);
   auto message =
       std::make_shared<capnp::MallocMessageBuilder>(static_cast<unsigned>(words), capnp::AllocationStrategy::FIXED_SIZE);
@@ -130,12 +133,15 @@ result<std::shared_ptr<const staged_entry>> encode_control(batch_kind kind, cons
     reasons.set(i, kj::StringPtr(control.reasons[i].c_str(), control.reasons[i].size()));
   root.setTo(control.to.value);
   root.setFlag(control.flag);
+  if (!control.letters.empty()) root.setLetters(as_data(control.letters));
+  root.setSettledBelow(control.settled_below.value);
 
   auto entry = std::make_shared<staged_entry>();
   entry->kind = kind;
   entry->entry_count = 1;
   entry->raw = finish(std::move(message));
-  return std::shared_ptr<const staged_entry>(std::move(entry));
+  entry->codec = compress(c, entry->raw.chars(), entry->compressed);
+  return entry;
 }
 
 batch_ptr single_change(offset at, timestamp time, std::string_view payload, payload_format format, envelope env,

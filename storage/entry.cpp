@@ -2,6 +2,7 @@
 
 #include "schemas/log.capnp.h"
 #include "storage/bytes_internal.hpp"
+#include "storage/replica_log.hpp"
 
 #include <capnp/any.h>
 #include <capnp/message.h>
@@ -68,6 +69,7 @@ entry_fields fields_of(schemas::BatchHeader::Reader h) {
   f.raw_bytes = h.getRawBytes();
   f.prev = {h.getPrevHashLow(), h.getPrevHashHigh()};
   f.hash = {h.getHashLow(), h.getHashHigh()};
+  f.states = h.getSourceState().size();
   return f;
 }
 
@@ -131,6 +133,32 @@ result<parsed_entry> parse_entry(std::string_view value) {
   } catch (const kj::Exception& e) {
     return damaged(std::string("its header cannot be read: ") + e.getDescription().cStr());
   }
+}
+
+result<std::vector<state_entry>> state_in(std::string_view value) {
+  const std::size_t header_words = read_le32(value.data());
+  std::vector<std::uint64_t> copy(header_words);
+  std::memcpy(copy.data(), value.data() + sizeof(std::uint32_t), header_words * sizeof(capnp::word));
+  try {
+    const kj::ArrayPtr<const capnp::word> segment(reinterpret_cast<const capnp::word*>(copy.data()), header_words);
+    const kj::ArrayPtr<const capnp::word> segments[] = {segment};
+    capnp::SegmentArrayMessageReader message(kj::arrayPtr(segments, 1), {header_words * 8 + 64, 16});
+    std::vector<state_entry> state;
+    for (const auto s : message.getRoot<schemas::BatchHeader>().getSourceState()) {
+      const auto key = s.getKey().asChars(), stored = s.getValue().asChars();
+      state.push_back({{key.begin(), key.size()}, {stored.begin(), stored.size()}});
+    }
+    return state;
+  } catch (const kj::Exception& e) {
+    return damaged(std::string("the source's state in its header cannot be read: ") + e.getDescription().cStr());
+  }
+}
+
+result<raw_entry> parse_raw(std::shared_ptr<const std::string> value) {
+  auto parsed = parse_entry(*value);
+  if (!parsed) return parsed.error();
+  const auto& f = parsed.value().fields;
+  return raw_entry{f.base, f.count, f.epoch, f.prev, f.hash, std::move(value)};
 }
 
 } // namespace millrace::storage

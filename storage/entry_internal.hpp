@@ -20,6 +20,7 @@ struct entry_fields {
   std::uint64_t bytes_before = 0;
   std::uint32_t body_bytes = 0; ///< as stored
   std::uint32_t raw_bytes = 0;  ///< decompressed
+  std::uint32_t states = 0;     ///< entries of the source's state in the header
   hash128 prev, hash;
 
   offset end() const { return {base.value + count}; }
@@ -52,8 +53,8 @@ public:
 /// Largest payload bytes of one block: a Cap'n Proto list has a 29-bit length.
 inline constexpr std::size_t payload_bytes_max = (std::size_t{1} << 29) - 8;
 
-/// Control entries take one offset and have no source state.
-result<std::shared_ptr<const staged_entry>> encode_control(batch_kind kind, const control_entry& control);
+/// Control entries take one offset; only `position` has source state.
+result<std::shared_ptr<staged_entry>> encode_control(batch_kind kind, const control_entry& control, codec c = codec::none);
 
 /// The frame before the body: header length and header. Fills in `fields.hash`.
 std::string make_header(entry_fields& fields, std::span<const state_entry> state, std::string_view body);
@@ -64,6 +65,9 @@ struct parsed_entry {
 };
 /// Checks structure and hash. The failure (corrupt) says what is wrong; the caller adds where.
 result<parsed_entry> parse_entry(std::string_view value);
+
+/// The source's state in the header of an entry that was parsed before.
+result<std::vector<state_entry>> state_in(std::string_view value);
 
 /// The decompressed body, in one aligned allocation.
 result<batch_ptr> decode_entry(const parsed_entry& entry);

@@ -3,6 +3,7 @@
 
 #include "storage/catalog.hpp"
 #include "storage/partition_log.hpp"
+#include "storage/replica_log.hpp"
 
 #include <filesystem>
 
@@ -24,6 +25,12 @@ struct partition_options {
   std::size_t tail_bytes = 16u << 20; ///< fresh entries kept in memory for tail readers
 };
 
+/// One object, by both of its faces.
+struct replica_partition {
+  std::shared_ptr<partition_log> log;
+  std::shared_ptr<replica_log> replica;
+};
+
 /// Owner: runtime/ creates it, actors share it. Thread safe; one process a directory (RocksDB's lock file sees to it).
 /// Errors of open(): io_failed; corrupt (a damaged file, with its name); the text says what an operator can do.
 class node_store {
@@ -37,6 +44,16 @@ public:
   /// Errors: corrupt (this partition only; others open), no_space, io_failed.
   virtual result<std::shared_ptr<partition_log>> open_log(const std::string& pipeline_uid, std::uint32_t partition,
                                                           const partition_options& options) = 0;
+  /// Opens or creates this node's replica of a partition. The caller owns the partition's record; the catalog here is not
+  /// asked. A new one has no log (id 0) until reset(). The stored high watermark may be old, and everything is refused that the
+  /// replica_log's header refuses.
+  /// Errors: corrupt: a damaged copy (replication.md section 10), see reject_replica(); invalid: a single node's log;
+  /// conflict: open as one; no_space, io_failed.
+  virtual result<replica_partition> open_replica(const std::string& pipeline_uid, std::uint32_t partition,
+                                                 const partition_options& options) = 0;
+  /// Drops a replica with its state and dead letters, readable or not, so that open_replica() begins with an empty new store:
+  /// a copy from the leader must follow. It must not be in use. Repeatable after a crash in the middle.
+  virtual result<void> reject_replica(const std::string& pipeline_uid, std::uint32_t partition) = 0;
   /// The partition if it is open in this process, else null.
   virtual std::shared_ptr<partition_log> opened(const std::string& pipeline_uid, std::uint32_t partition) const = 0;
   virtual result<std::shared_ptr<dead_letter_table>> dead_letters(const std::string& pipeline_uid, std::uint32_t partition) = 0;

@@ -31,6 +31,10 @@ public:
   virtual ~partition_log() = default;
 
   // ---- Writer
+  // Of a replicated log (replica_log.hpp) what an append changes comes true when the high watermark passes the end that the log
+  // has when the call returns: until then neither readers nor the source's state nor the dead letters know of it. Its appends
+  // are fenced unless this replica leads, and cut what is large into several entries: the offset given is the first one's for
+  // append(), the last one's for decisions.
   /// Makes the calling thread the only writer: an earlier one, whose owner may not have ended yet, gets `fenced` from now on.
   /// Waits for a call of it that is under way. Without this call any one thread may write.
   virtual void take_writer() = 0;
@@ -44,11 +48,17 @@ public:
   virtual result<offset> append_discard(std::string_view load, std::span<const offset> letters) = 0;
   /// Marks the load's dead letters at or above `to` as replaced and leaves a pending rewind, in one synced write.
   virtual result<offset> append_rewind(std::string_view load, offset to, bool truncate) = 0;
+  /// What the order at `at` (redrive, discard) will do to dead letters, before the destination commits past `at`: call it for
+  /// each order, also without outcomes (an earlier try may have had some). See dead_letter_table::prepare.
+  virtual result<offset> append_outcomes(std::string_view load, offset at, std::span<const outcome> outcomes) = 0;
+  /// The destination carried the load's pending rewind out. See dead_letter_table::clear_rewind.
+  virtual result<offset> append_rewound(std::string_view load) = 0;
   /// Drops whole files below `floor` (what every load has committed; force ignores it) that the policy no longer keeps.
   /// Gives the new first offset.
   virtual result<offset> trim(const retention_policy& policy, offset floor, timestamp now, bool force) = 0;
 
   // ---- Readers
+  // They see what is below the high watermark: all of the log, unless it is replicated.
   virtual log_info info() const = 0;
   /// The entry that contains `at` (its base may be lower). Fresh entries come from memory.
   /// Errors: trimmed, end_of_log, corrupt, io_failed.
@@ -62,11 +72,11 @@ public:
     virtual void seek(offset at) = 0;
   };
   virtual std::unique_ptr<cursor> scan(offset from) const = 0;
-  /// First offset whose entry has last_time >= t; next_offset if none.
+  /// First offset whose entry has last_time >= t; the high watermark if none.
   virtual result<offset> seek_time(timestamp t) const = 0;
   /// Data changes (not control entries) below `at`.
   virtual result<std::uint64_t> changes_below(offset at) const = 0;
-  /// All of the source's state, as of the newest entry.
+  /// All of the source's state, as of the high watermark.
   virtual result<std::vector<state_entry>> source_state() const = 0;
 };
 

@@ -56,17 +56,20 @@ public:
   virtual result<std::vector<raw_entry>> read_raw(offset from, std::size_t bytes) const = 0;
 
   // ---- Follower
-  /// All or none, one synced write. Errors: conflict if the first does not continue this log (offset, hash); corrupt.
+  /// All or none, one synced write; each is verified again. Errors: conflict if they do not continue this log (offset, hash,
+  /// an epoch that falls or is above the seen one); corrupt; invalid while leading or before the first reset().
   virtual result<void> append_raw(std::span<const raw_entry> entries) = 0;
   /// Drops [end, ...); synced, together with `seen`. Errors: invalid below the high watermark (nothing was done) or inside an
   /// entry.
   virtual result<void> truncate(offset end, epoch seen) = 0;
-  /// Empties this replica: a new store, which begins at `start` as a copy of log `id`.
+  /// Empties this replica: a new store, which begins at `start` as a copy of log `id`. One write: a crash leaves the old copy or
+  /// the empty one. The seen epoch stays. Until the first entry came, position().hash is not known (0) unless `start` is 0.
   virtual result<void> reset(log_id id, offset start) = 0;
 
   // ---- Leader
   /// Appends the epoch's marker; partition_log's appends stamp this epoch from now on. Until the first call of it they are
-  /// refused (fenced), and again after end_epoch().
+  /// refused (fenced), and again after end_epoch(). Errors: fenced if a later epoch was seen; invalid if the epoch is not above
+  /// the newest entry's, or there is no entry to go on from.
   virtual result<void> begin_epoch(epoch e) = 0;
   virtual void end_epoch() = 0;
   /// Called on the writer's thread with the entries that partition_log's appends are about to write and sync, so that followers
@@ -76,7 +79,12 @@ public:
   // ---- Both
   /// Raises the high watermark (at most to the end; lower values are ignored): readers may see what is below, the source's state
   /// and the dead letters' index follow. Not synced by itself.
+  /// A value inside of an entry counts as that entry's base. Errors: corrupt, if an entry cannot be applied; what was applied
+  /// before it is published.
   virtual result<void> advance(offset high_watermark) = 0;
+  /// Drops whole files below `start` (the leader's), but never the newest acknowledged entry; gives the new start, which may be
+  /// lower. What is not acknowledged stays: advance() first.
+  virtual result<offset> trim_to(offset start) = 0;
 };
 
 } // namespace millrace::storage

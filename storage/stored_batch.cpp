@@ -98,6 +98,8 @@ private:
     for (const auto r : control.getReasons()) control_.reasons.emplace_back(r.begin(), r.size());
     control_.to = {control.getTo()};
     control_.flag = control.getFlag();
+    control_.letters = view(control.getLetters());
+    control_.settled_below = {control.getSettledBelow()};
     return success();
   }
 

@@ -45,6 +45,8 @@ result<offset> rocks_partition_log::append_entries(std::span<const staged_entry*
   };
   std::vector<fresh_entry> fresh;
   fresh.reserve(entries.size());
+  std::vector<raw_entry> raw;
+  std::vector<edge> edges;
   // next_ and its like change on this thread only: reading them needs no lock.
   const offset begin = next_;
   offset next = next_;
@@ -54,13 +56,7 @@ result<offset> rocks_partition_log::append_entries(std::span<const staged_entry*
 
   batch_.Clear();
   for (const auto* entry : entries) {
-    for (const auto& s : entry->state) {
-      const auto key = meta_key(prefix_, meta_tag::source_state) + s.key;
-      if (s.value.empty())
-        batch_.Delete(db_->meta(), key);
-      else
-        batch_.Put(db_->meta(), key, s.value);
-    }
+    if (!replicated_) put_state(batch_, entry->state);
     if (entry->entry_count == 0) continue;
     const auto body = entry->body();
     if (next.value + entry->entry_count < next.value) return failure{errc::invalid, place() + ": offsets are used up"};
@@ -75,20 +71,32 @@ result<offset> rocks_partition_log::append_entries(std::span<const staged_entry*
                         .bytes_before = stored,
                         .body_bytes = static_cast<std::uint32_t>(body.size()),
                         .raw_bytes = static_cast<std::uint32_t>(entry->raw.chars().size()),
+                        .states = static_cast<std::uint32_t>(entry->state.size()),
                         .prev = previous,
                         .hash = {}};
     const auto frame = make_header(fields, entry->state, body);
-    put_entry(batch_, family_, next, frame, body);
+    if (replicated_) { // followers and advance() want it in one piece
+      auto value = std::make_shared<std::string>();
+      value->reserve(frame.size() + body.size());
+      value->append(frame).append(body);
+      batch_.Put(family_, offset_key(next), *value);
+      edges.push_back(edge_after(fields, value->size()));
+      raw.push_back({fields.base, fields.count, fields.epoch, fields.prev, fields.hash, std::move(value)});
+    } else {
+      put_entry(batch_, family_, next, frame, body);
+    }
     previous = fields.hash;
     stored += frame.size() + body.size();
     changes += fields.changes();
     next = fields.end();
     fresh.push_back({fields, entry});
   }
-  // What was synced before this write. Detects a log that lost entries which its bookkeeping remembers.
-  if (!fresh.empty()) batch_.Put(db_->meta(), meta_key(prefix_, meta_tag::high_watermark), number(begin.value));
+  // Detects a log that lost entries which its bookkeeping remembers. Alone: what was synced before this write.
+  if (!fresh.empty())
+    batch_.Put(db_->meta(), meta_key(prefix_, meta_tag::high_watermark), number((replicated_ ? high_watermark_ : begin).value));
   if (extra) extra(batch_);
   if (batch_.Count() == 0) return begin;
+  if (before_write_ && !raw.empty()) before_write_(raw);
 
   auto written = db_->write(batch_, database::durability::synced, place(begin) + ": an append");
   if (batch_.GetDataSize() > batch_kept_bytes) batch_ = rocksdb::WriteBatch();
@@ -104,14 +112,31 @@ result<offset> rocks_partition_log::append_entries(std::span<const staged_entry*
     next_ = next;
     next_bytes_ = stored;
     changes_ = changes;
+    if (!fresh.empty()) tail_epoch_ = epoch_;
+    if (!replicated_) high_watermark_ = next;
     for (auto& b : opened) tail_.push(std::move(b));
+    for (auto& e : raw) raw_.push(std::move(e));
+    for (auto& e : edges) edges_.push_back(std::move(e));
   }
-  appended_since_release_ += bytes;
-  if (appended_since_release_ >= db_->memory().log_memtable) {
-    appended_since_release_ = 0;
-    release_cursors();
-  }
+  count_appended(bytes);
   return begin;
+}
+
+void rocks_partition_log::put_state(rocksdb::WriteBatch& to, std::span<const state_entry> state) const {
+  for (const auto& s : state) {
+    const auto key = meta_key(prefix_, meta_tag::source_state) + s.key;
+    if (s.value.empty())
+      to.Delete(db_->meta(), key);
+    else
+      to.Put(db_->meta(), key, s.value);
+  }
+}
+
+void rocks_partition_log::count_appended(std::size_t bytes) {
+  appended_since_release_ += bytes;
+  if (appended_since_release_ < db_->memory().log_memtable) return;
+  appended_since_release_ = 0;
+  release_cursors();
 }
 
 void rocks_partition_log::take_writer() {
@@ -127,7 +152,7 @@ result<std::unique_lock<std::mutex>> rocks_partition_log::enter_writer() {
 }
 
 result<offset> rocks_partition_log::append(std::span<const staged_batch_ptr> batches) {
-  auto writing = enter_writer();
+  auto writing = enter_leader();
   if (!writing) return writing.error();
   std::vector<const staged_entry*> entries;
   entries.reserve(batches.size());
@@ -136,89 +161,17 @@ result<offset> rocks_partition_log::append(std::span<const staged_batch_ptr> bat
     if (entry == nullptr) return failure{errc::invalid, place() + ": a batch to append was not made by encode()"};
     entries.push_back(entry);
   }
+  if (!replicated_) return append_entries(entries, database::use::data, nullptr);
+  std::vector<std::shared_ptr<const staged_entry>> made;
+  if (auto ok = fold_state(entries, made); !ok) return ok.error();
   return append_entries(entries, database::use::data, nullptr);
-}
-
-result<offset> rocks_partition_log::append_control(batch_kind kind, const control_entry& control, const extra_rows& extra) {
-  auto staged = encode_control(kind, control);
-  if (!staged) return staged.error();
-  const staged_entry* entry = staged.value().get();
-  return append_entries({&entry, 1}, database::use::control, extra);
-}
-
-result<offset> rocks_partition_log::append_quarantine(std::string_view load, std::span<const dead_letter> letters) {
-  auto writing = enter_writer();
-  if (!writing) return writing.error();
-  auto transaction = letters_->begin(load);
-  if (!transaction) return transaction.error();
-  auto& rows = *transaction.value();
-  control_entry decision;
-  decision.load = load;
-  std::size_t bytes = 0;
-  for (const auto& letter : letters) {
-    if (letter.offset >= next_)
-      return failure{errc::invalid, place(letter.offset) +
-                                        ": a dead letter names an offset that the log does not have; it ends at " +
-                                        std::to_string(next_.value)};
-    auto added = rows.quarantine(letter);
-    if (!added) return added.error();
-    if (!added.value()) continue;
-    decision.offsets.push_back(letter.offset);
-    decision.reasons.push_back(letter.reason);
-    bytes += letter.payload.size() + letter.context.size();
-  }
-  // All were open already: a load that restarted decides again what is decided. The newest entry is as durable as the decision.
-  if (decision.offsets.empty()) return offset{next_.value - 1};
-  if (auto ok = db_->check_space(database::use::control, bytes,
-                                 place() + ": storing " + std::to_string(letters.size()) + " dead letters");
-      !ok)
-    return ok.error();
-  auto at = append_control(batch_kind::quarantine, decision, [&](rocksdb::WriteBatch& batch) { rows.add_to(batch); });
-  if (at) rows.written();
-  return at;
-}
-
-result<offset> rocks_partition_log::append_redrive(std::string_view load, std::span<const offset> letters, bool force) {
-  auto writing = enter_writer();
-  if (!writing) return writing.error();
-  control_entry order;
-  order.load = load;
-  order.offsets.assign(letters.begin(), letters.end());
-  order.flag = force;
-  return append_control(batch_kind::redrive, order, nullptr);
-}
-
-result<offset> rocks_partition_log::append_discard(std::string_view load, std::span<const offset> letters) {
-  auto writing = enter_writer();
-  if (!writing) return writing.error();
-  control_entry order;
-  order.load = load;
-  order.offsets.assign(letters.begin(), letters.end());
-  return append_control(batch_kind::discard, order, nullptr);
-}
-
-result<offset> rocks_partition_log::append_rewind(std::string_view load, offset to, bool truncate) {
-  auto writing = enter_writer();
-  if (!writing) return writing.error();
-  if (to > next_)
-    return failure{errc::invalid, place(to) + ": cannot rewind beyond the end of the log, " + std::to_string(next_.value)};
-  auto transaction = letters_->begin(load);
-  if (!transaction) return transaction.error();
-  auto& rows = *transaction.value();
-  if (auto ok = rows.replace_from(to); !ok) return ok.error();
-  rows.set_rewind({to, truncate});
-  control_entry order;
-  order.load = load;
-  order.to = to;
-  order.flag = truncate;
-  auto at = append_control(batch_kind::rewind, order, [&](rocksdb::WriteBatch& batch) { rows.add_to(batch); });
-  if (at) rows.written();
-  return at;
 }
 
 void rocks_partition_log::limit_tail(std::size_t bytes) {
   std::lock_guard lock(mutex_);
-  tail_.limit(std::min(bytes, tail_wanted_));
+  const auto mine = std::min(bytes, tail_wanted_);
+  tail_.limit(replicated_ ? mine / 2 : mine); // a replica keeps its entries in both forms
+  raw_.limit(replicated_ ? mine / 2 : 0);
 }
 
 } // namespace millrace::storage::rocks

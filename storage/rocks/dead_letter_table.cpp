@@ -246,6 +246,7 @@ result<std::unique_ptr<letter_transaction>> dead_letter_rows::begin(std::string_
 }
 
 result<void> dead_letter_rows::prepare(std::string_view load, offset at, std::span<const outcome> outcomes) {
+  if (auto ok = refuse_past_log(load, "partition_log::append_outcomes"); !ok) return ok;
   auto found = of(load);
   if (!found) return found.error();
   auto& rows = *found.value();
@@ -270,27 +271,53 @@ result<void> dead_letter_rows::settle(std::string_view load, offset next) {
   auto* rows = known(load);
   if (rows == nullptr) return success();
   letter_transaction transaction(*this, *rows);
+  rows->settled_below = next;
   if (rows->prepared.empty()) return success();
-  for (const auto at : rows->prepared) {
-    const auto key = rows->keys.row(letter_table::outcomes, at);
-    if (at < next) {
-      auto row = get(key, where(load, at));
-      if (!row) return row.error();
-      if (!row.value()) return failure{errc::corrupt, where(load, at) + ": its outcomes are missing"};
-      auto outcomes = outcomes_from(*row.value(), where(load, at));
-      if (!outcomes) return outcomes.error();
-      for (const auto& o : outcomes.value())
-        if (auto ok = transaction.settle(o); !ok) return ok;
-    }
-    transaction.forget(key);
-  }
+  // Of a replicated log, what was prepared above stays: other replicas do not know that this commit did not happen. The load
+  // passes the order again, and its next outcomes entry replaces the list everywhere.
+  if (auto ok = transaction.settle_prepared(next, !follows_log_); !ok) return ok;
   rocksdb::WriteBatch batch;
   transaction.add_to(batch);
+  if (batch.Count() == 0) return success();
   // Not synced: if it is lost the outcomes are still there, and the next claim settles them.
   if (auto ok = db_->write(batch, database::durability::buffered, where(load) + ": settled outcomes"); !ok) return ok;
   transaction.written();
-  rows->prepared.clear();
   return success();
+}
+
+offset dead_letter_rows::settled_below(std::string_view load) const {
+  auto* rows = known(load);
+  if (rows == nullptr) return {0};
+  std::lock_guard lock(rows->writing);
+  return rows->settled_below;
+}
+
+bool dead_letter_rows::has_prepared(std::string_view load, offset at) const {
+  auto* rows = known(load);
+  if (rows == nullptr) return false;
+  std::lock_guard lock(rows->writing);
+  return rows->prepared.contains(at);
+}
+
+void dead_letter_rows::emptied() {
+  std::lock_guard loads(loads_mutex_);
+  // The objects stay: readers may hold them.
+  for (auto& [name, rows] : loads_) {
+    std::scoped_lock lock(rows->writing, rows->reading);
+    rows->prepared.clear();
+    rows->settled_below = {};
+    rows->last_note = {};
+    rows->last_note_total = 0;
+    rows->notes_top = {};
+    rows->counts = {};
+    rows->end = {};
+  }
+}
+
+/// Of a replicated log: every replica's index follows from the entries, so a row written past the log would be on one only.
+result<void> dead_letter_rows::refuse_past_log(std::string_view load, const char* call) const {
+  if (!follows_log_) return success();
+  return failure{errc::invalid, where(load) + ": this log is replicated, so the index changes by its entries alone; use " + call};
 }
 
 result<void> dead_letter_rows::supersede(std::string_view load, offset letter, offset by) {
@@ -320,6 +347,7 @@ result<std::optional<dead_letter_table::pending_rewind>> dead_letter_rows::rewin
 }
 
 result<void> dead_letter_rows::clear_rewind(std::string_view load) {
+  if (auto ok = refuse_past_log(load, "partition_log::append_rewound"); !ok) return ok;
   auto* rows = known(load);
   if (rows == nullptr) return success();
   std::lock_guard lock(rows->writing);

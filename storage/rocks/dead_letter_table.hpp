@@ -5,6 +5,7 @@
 #include "storage/rocks/database.hpp"
 #include "storage/rocks/letter_rows.hpp"
 
+#include <atomic>
 #include <set>
 
 namespace millrace::storage::rocks {
@@ -37,6 +38,13 @@ public:
   result<std::unique_ptr<letter_transaction>> begin(std::string_view load);
   /// The log begins at `start` now: notes that only speak of what is below go.
   result<void> forget_notes_below(offset start);
+  /// The log is one of several replicas: its entries alone decide, so prepare() and clear_rewind() are refused from here on.
+  void follow_log() { follows_log_ = true; }
+  /// What the load's destination has passed, as far as this process was told by settle().
+  offset settled_below(std::string_view load) const;
+  bool has_prepared(std::string_view load, offset at) const;
+  /// After the log's write emptied the rows.
+  void emptied();
 
 private:
   friend class letter_transaction;
@@ -46,6 +54,7 @@ private:
     const std::string name;
     std::mutex writing; ///< held across a write: of what follows up to `reading`
     std::set<offset> prepared;
+    offset settled_below;              ///< of the newest settle() in this process
     filtered_note last_note;           ///< the newest one written, without its bits
     std::uint64_t last_note_total = 0; ///< filtered ones below its end
     offset notes_top;                  ///< no note begins above this
@@ -56,6 +65,7 @@ private:
 
   dead_letter_rows(std::shared_ptr<database> db, const std::string& uid, std::uint32_t partition)
       : db_(std::move(db)), uid_(uid), partition_(partition) {}
+  result<void> refuse_past_log(std::string_view load, const char* call) const;
   std::string where(std::string_view load) const;
   std::string where(std::string_view load, offset at) const;
   /// Null: no letters and no notes of this load.
@@ -72,6 +82,7 @@ private:
   const std::shared_ptr<database> db_;
   const std::string uid_;
   const std::uint32_t partition_;
+  std::atomic<bool> follows_log_{false};
   mutable std::mutex loads_mutex_;
   std::map<std::string, std::unique_ptr<load_rows>, std::less<>> loads_;
 };
@@ -85,10 +96,15 @@ public:
   result<bool> quarantine(const dead_letter& letter);
   /// Every letter at or above `to`, whatever became of it: the replay decides anew.
   result<void> replace_from(offset to);
-  /// What a redrive or a discard did; a letter that was replaced meanwhile stays so.
-  result<void> settle(const outcome& o);
+  result<bool> is_open(offset at) const;
+  /// What was prepared below `next` comes true; what was prepared above it is forgotten, if wanted.
+  result<void> settle_prepared(offset next, bool forget_above);
+  /// Replaces what was prepared for `at`; none: forgets it.
+  void prepare(offset at, std::span<const outcome> outcomes);
   void set_rewind(const dead_letter_table::pending_rewind& rewind);
-  void forget(const std::string& key) { ops_.push_back({key, {}, true}); }
+  void clear_rewind() { ops_.push_back({rows_.keys.table(letter_table::rewind), {}, true}); }
+  /// What an entry of a replicated log does to the load's letters.
+  result<void> apply(const batch& entry);
 
   void add_to(rocksdb::WriteBatch& batch) const;
   /// After the write: readers see the new counts.
@@ -103,6 +119,8 @@ private:
   result<std::optional<dead_letter>> stored_letter(offset at) const;
   void change(offset at, const std::optional<letter_state>& before, const letter_state& after);
   void put_letter(const dead_letter& letter, bool with_payload);
+  /// What a redrive or a discard did; a letter that was replaced meanwhile stays so.
+  result<void> settle(const outcome& o);
 
   const dead_letter_rows& table_;
   dead_letter_rows::load_rows& rows_;
@@ -110,6 +128,7 @@ private:
   letter_counts counts_;
   offset end_;
   std::map<offset, letter_state> touched_;
+  std::set<offset> prepared_;
   std::vector<row_op> ops_;
 };
 

@@ -24,6 +24,10 @@ inline std::string partition_prefix(std::string_view uid, std::uint32_t partitio
   append_be32(key, partition);
   return key;
 }
+/// First key after all of the partition's.
+inline std::string after_partition(std::string_view uid, std::uint32_t partition) {
+  return partition == ~std::uint32_t{0} ? after_prefix(pipeline_prefix(uid)) : partition_prefix(uid, partition + 1);
+}
 /// A NUL would end the name inside of a key; a slash, inside of a column family's or a record's name.
 inline result<void> check_name(std::string_view name, std::string_view what) {
   if (name.empty() || name.find('\0') != name.npos || name.find('/') != name.npos)
@@ -36,9 +40,10 @@ enum class meta_tag : char {
   log_id = 'l',         ///< be64
   seen_epoch = 'e',     ///< be64
   log_start = 'b',      ///< be64 offset, be64 stored bytes below it
-  high_watermark = 'h', ///< be64: what was synced before the newest append
+  high_watermark = 'h', ///< be64: what was synced before the newest append; of a replica, what is acknowledged and applied
   epoch_table = 't',    ///< be64 epoch in the key; be64 first offset
   source_state = 'v',   ///< the source's key; its value
+  replicated = 'r',     ///< be64 1: one of several replicas; source state and letters are as of the high watermark
 };
 inline std::string meta_key(const std::string& partition_prefix, meta_tag tag) {
   return partition_prefix + static_cast<char>(tag);

@@ -6,6 +6,7 @@ namespace millrace::storage::rocks {
 
 letter_transaction::letter_transaction(const dead_letter_rows& table, dead_letter_rows::load_rows& rows)
     : table_(table), rows_(rows), lock_(rows.writing) {
+  prepared_ = rows_.prepared;
   std::lock_guard reading(rows_.reading);
   counts_ = rows_.counts;
   end_ = rows_.end;
@@ -72,14 +73,20 @@ result<bool> letter_transaction::quarantine(const dead_letter& letter) {
 }
 
 result<void> letter_transaction::replace_from(offset to) {
-  return table_.each(rows_, letter_table::state, to, {~std::uint64_t{0}}, [&](offset at, std::string_view row) -> result<bool> {
-    auto before = state_from(row, table_.where(rows_.name, at));
-    if (!before) return before.error();
-    if (before.value().state == dead_letter_state::replaced) return true;
-    auto after = before.value();
+  const auto replace = [&](offset at, const letter_state& before) {
+    if (before.state == dead_letter_state::replaced) return;
+    auto after = before;
     after.state = dead_letter_state::replaced;
     after.superseded_by = 0;
-    change(at, before.value(), after);
+    change(at, before, after);
+  };
+  const auto mine = touched_; // newer than the rows
+  for (auto it = mine.lower_bound(to); it != mine.end(); ++it) replace(it->first, it->second);
+  return table_.each(rows_, letter_table::state, to, {~std::uint64_t{0}}, [&](offset at, std::string_view row) -> result<bool> {
+    if (mine.contains(at)) return true;
+    auto before = state_from(row, table_.where(rows_.name, at));
+    if (!before) return before.error();
+    replace(at, before.value());
     return true;
   });
 }
@@ -115,6 +122,74 @@ result<void> letter_transaction::settle(const outcome& o) {
   return success();
 }
 
+result<bool> letter_transaction::is_open(offset at) const {
+  auto state = current(at);
+  if (!state) return state.error();
+  return state.value() && state.value()->open();
+}
+
+result<void> letter_transaction::settle_prepared(offset next, bool forget_above) {
+  for (auto it = prepared_.begin(); it != prepared_.end();) {
+    const auto at = *it;
+    if (at >= next && !forget_above) break;
+    const auto key = rows_.keys.row(letter_table::outcomes, at);
+    if (at < next) {
+      auto row = table_.get(key, table_.where(rows_.name, at));
+      if (!row) return row.error();
+      if (!row.value()) return failure{errc::corrupt, table_.where(rows_.name, at) + ": its outcomes are missing"};
+      auto outcomes = outcomes_from(*row.value(), table_.where(rows_.name, at));
+      if (!outcomes) return outcomes.error();
+      for (const auto& o : outcomes.value())
+        if (auto ok = settle(o); !ok) return ok;
+    }
+    ops_.push_back({key, {}, true});
+    it = prepared_.erase(it);
+  }
+  return success();
+}
+
+void letter_transaction::prepare(offset at, std::span<const outcome> outcomes) {
+  const auto key = rows_.keys.row(letter_table::outcomes, at);
+  if (outcomes.empty()) {
+    if (prepared_.erase(at) != 0) ops_.push_back({key, {}, true});
+    return;
+  }
+  ops_.push_back({key, to_row(outcomes), false});
+  prepared_.insert(at);
+}
+
+result<void> letter_transaction::apply(const batch& entry) {
+  const auto& control = entry.control();
+  // Before what the entry says: a letter that a rewind replaces, or that comes back, must not be met by an older outcome later.
+  if (auto ok = settle_prepared(control.settled_below, false); !ok) return ok;
+  std::vector<outcome> letters;
+  if (!control.letters.empty()) {
+    auto read =
+        outcomes_from(control.letters, table_.where(rows_.name) + ": the log's entry at " + std::to_string(entry.base().value));
+    if (!read) return read.error();
+    letters = std::move(read).value();
+  }
+  switch (entry.kind()) {
+  case batch_kind::quarantine:
+    for (const auto& l : letters)
+      if (auto added = quarantine(l.letter); !added) return added.error();
+    break;
+  case batch_kind::outcomes:
+    prepare(control.to, letters);
+    break;
+  case batch_kind::rewind:
+    if (auto ok = replace_from(control.to); !ok) return ok;
+    set_rewind({control.to, control.flag});
+    break;
+  case batch_kind::rewound:
+    clear_rewind();
+    break;
+  default:
+    break;
+  }
+  return success();
+}
+
 void letter_transaction::set_rewind(const dead_letter_table::pending_rewind& rewind) {
   ops_.push_back({rows_.keys.table(letter_table::rewind), to_row(rewind), false});
 }
@@ -131,6 +206,7 @@ void letter_transaction::add_to(rocksdb::WriteBatch& batch) const {
 }
 
 void letter_transaction::written() {
+  rows_.prepared = std::move(prepared_);
   std::lock_guard reading(rows_.reading);
   rows_.counts = counts_;
   rows_.end = end_;

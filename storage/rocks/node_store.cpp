@@ -26,7 +26,10 @@ public:
     if (auto ok = check_name(uid, "a pipeline's uid"); !ok) return ok.error();
     std::lock_guard lock(mutex_);
     auto& slot = logs_[{uid, partition}];
-    if (auto open = slot.lock()) return std::shared_ptr<partition_log>(std::move(open));
+    if (auto open = slot.lock()) {
+      if (open->replicated()) return other_face(uid, partition, "a replica of a cluster's log");
+      return std::shared_ptr<partition_log>(std::move(open));
+    }
     auto letters = letters_of(uid, partition);
     if (!letters) return letters.error();
     auto log = rocks_partition_log::open({db_, catalog_.get(), letters.value(), session_}, uid, partition, options);
@@ -35,6 +38,25 @@ public:
     share_tails();
     return std::shared_ptr<partition_log>(std::move(log).value());
   }
+
+  result<replica_partition> open_replica(const std::string& uid, std::uint32_t partition,
+                                         const partition_options& options) override {
+    if (auto ok = check_name(uid, "a pipeline's uid"); !ok) return ok.error();
+    std::lock_guard lock(mutex_);
+    auto& slot = logs_[{uid, partition}];
+    auto log = slot.lock();
+    if (log && !log->replicated()) return other_face(uid, partition, "a single node's log");
+    if (!log) {
+      auto letters = letters_of(uid, partition);
+      if (!letters) return letters.error();
+      auto made = rocks_partition_log::open_replica({db_, nullptr, letters.value(), session_}, uid, partition, options);
+      if (!made) return made.error();
+      slot = log = std::move(made).value();
+      share_tails();
+    }
+    return replica_partition{log, log};
+  }
+  result<void> reject_replica(const std::string& uid, std::uint32_t partition) override;
 
   std::shared_ptr<partition_log> opened(const std::string& uid, std::uint32_t partition) const override {
     std::lock_guard lock(mutex_);
@@ -61,6 +83,10 @@ private:
     auto made = dead_letter_rows::open(db_, uid, partition);
     if (made) slot = made.value();
     return made;
+  }
+
+  static failure other_face(const std::string& uid, std::uint32_t partition, const char* what) {
+    return {errc::conflict, "pipeline " + uid + ", partition " + std::to_string(partition) + ": it is open here as " + what};
   }
 
   /// Each open partition may keep its part of the store's memory for tails.
@@ -111,6 +137,36 @@ result<void> rocks_node_store::drop_pipeline(const std::string& uid) {
   if (!done) return done.error();
   std::erase_if(logs_, [&](const auto& l) { return l.first.first == uid; });
   std::erase_if(letters_, [&](const auto& l) { return l.first.first == uid; });
+  return success();
+}
+
+/// The entries go first: bookkeeping without them is a damaged replica, which the same call then rejects.
+result<void> rocks_node_store::reject_replica(const std::string& uid, std::uint32_t partition) {
+  if (auto ok = check_name(uid, "a pipeline's uid"); !ok) return ok;
+  std::lock_guard lock(mutex_);
+  const auto place = "pipeline " + uid + ", partition " + std::to_string(partition);
+  const auto in_use = [&](const auto& open) {
+    const auto found = open.find({uid, partition});
+    return found != open.end() && !found->second.expired();
+  };
+  if (in_use(logs_) || in_use(letters_))
+    return failure{errc::conflict, place + ": its log or dead letters are still in use; stop its actors first"};
+  const auto prefix = partition_prefix(uid, partition);
+  const auto row = [&](meta_tag tag) {
+    std::string value;
+    return db_->db().Get({}, db_->meta(), meta_key(prefix, tag), &value);
+  };
+  // Without its mark, but with a store, it is the only copy of a single node's log.
+  if (row(meta_tag::replicated).IsNotFound() && row(meta_tag::store).ok())
+    return failure{errc::invalid, place + ": this is a single node's log, the only copy; drop the pipeline to delete it"};
+  if (auto ok = db_->drop_log_family(log_family_name(uid, partition)); !ok) return ok;
+  const auto end = after_partition(uid, partition);
+  rocksdb::WriteBatch rows;
+  rows.DeleteRange(db_->meta(), prefix, end);
+  rows.DeleteRange(db_->letters(), prefix, end);
+  if (auto ok = db_->write(rows, database::durability::synced, "the end of a damaged replica of " + place); !ok) return ok;
+  logs_.erase({uid, partition});
+  letters_.erase({uid, partition});
   return success();
 }
 

@@ -11,13 +11,6 @@
 namespace millrace::storage::rocks {
 namespace {
 
-std::uint64_t random_id() {
-  std::random_device device;
-  std::uint64_t id = 0;
-  while (id == 0) id = (std::uint64_t{device()} << 32) | device();
-  return id;
-}
-
 std::string record_key(const std::string& uid, std::uint32_t partition) {
   return "part/" + uid + '/' + std::to_string(partition);
 }
@@ -49,10 +42,17 @@ result<partition_record> read_record(storage::catalog& catalog, const std::strin
 
 } // namespace
 
+std::uint64_t random_id() {
+  std::random_device device;
+  std::uint64_t id = 0;
+  while (id == 0) id = (std::uint64_t{device()} << 32) | device();
+  return id;
+}
+
 rocks_partition_log::rocks_partition_log(environment env, const std::string& uid, std::uint32_t partition,
                                          const partition_options& options)
     : db_(std::move(env.db)), letters_(std::move(env.letters)), uid_(uid), partition_(partition), session_(env.session),
-      prefix_(partition_prefix(uid, partition)), tail_wanted_(options.tail_bytes) {
+      prefix_(partition_prefix(uid, partition)), tail_wanted_(options.tail_bytes), compression_(options.compression) {
   tail_.limit(tail_wanted_);
 }
 
@@ -61,6 +61,7 @@ rocks_partition_log::open(environment env, const std::string& uid, std::uint32_t
   auto& catalog = *env.catalog;
   std::shared_ptr<rocks_partition_log> log(new rocks_partition_log(std::move(env), uid, partition, options));
   if (auto ok = log->load_or_create(catalog, options); !ok) return ok.error();
+  log->high_watermark_ = log->next_;
   if (auto ok = log->take_epoch(catalog, options); !ok) return ok.error();
   return log;
 }
@@ -72,6 +73,11 @@ result<void> rocks_partition_log::load_or_create(storage::catalog& catalog, cons
   family_ = db_->log_family(log_family_name(uid_, partition_));
   auto store = meta_number(meta_tag::store);
   if (!store) return store.error();
+  auto replica = meta_number(meta_tag::replicated);
+  if (!replica) return replica.error();
+  if (replica.value())
+    return failure{errc::invalid, place() + ": this is a replica of a cluster's log; a single node does not own it. Start the "
+                                            "node as a member of its cluster"};
 
   // The order of creation is family, meta, record: a record without the others is a lost log, not a new one.
   if (record.value().revision != 0 && (family_ == nullptr || !store.value()))
@@ -96,8 +102,9 @@ result<void> rocks_partition_log::load_or_create(storage::catalog& catalog, cons
 result<void> rocks_partition_log::create_meta() {
   rocksdb::WriteBatch rows;
   rows.Put(db_->meta(), meta_key(prefix_, meta_tag::store), number(random_id()));
-  rows.Put(db_->meta(), meta_key(prefix_, meta_tag::log_id), number(random_id()));
+  rows.Put(db_->meta(), meta_key(prefix_, meta_tag::log_id), number(replicated_ ? 0 : random_id()));
   rows.Put(db_->meta(), meta_key(prefix_, meta_tag::seen_epoch), number(0));
+  if (replicated_) rows.Put(db_->meta(), meta_key(prefix_, meta_tag::replicated), number(1));
   return db_->write(rows, database::durability::synced, "the beginning of " + place());
 }
 
@@ -123,7 +130,8 @@ result<void> rocks_partition_log::load_meta() {
   if (auto ok = load(meta_tag::seen_epoch, seen_epoch_); !ok) return ok;
   if (auto ok = load(meta_tag::log_start, first_.value); !ok) return ok;
   if (auto ok = load(meta_tag::log_start, first_bytes_, sizeof(std::uint64_t)); !ok) return ok;
-  if (store_ == 0 || id_.value == 0) return failure{errc::corrupt, place() + ": its store or log identity is missing"};
+  if (store_ == 0 || (id_.value == 0 && !replicated_))
+    return failure{errc::corrupt, place() + ": its store or log identity is missing"};
   return success();
 }
 
@@ -132,7 +140,11 @@ result<void> rocks_partition_log::load_end() {
   auto it = make_iterator(0);
   it->SeekToLast();
   if (!it->Valid()) {
-    if (it->status().ok()) return check_meta(true);
+    if (it->status().ok()) {
+      if (replicated_) next_ = first_; // it may begin anywhere
+      hash_known_ = first_.value == 0;
+      return check_meta(true);
+    }
     // The key cannot be read, but the newest file's range names it.
     rocksdb::ColumnFamilyMetaData files;
     db_->db().GetColumnFamilyMetaData(family_, &files);
@@ -151,7 +163,7 @@ result<void> rocks_partition_log::load_end() {
   changes_ = fields.changes_before + fields.changes();
   last_hash_ = fields.hash;
   last_time_ = fields.last_time;
-  epoch_ = fields.epoch;
+  tail_epoch_ = fields.epoch;
 
   if (fields.base > first_) {
     it->Prev();
@@ -174,19 +186,19 @@ result<void> rocks_partition_log::check_meta(bool empty) {
   auto high_watermark = meta_number(meta_tag::high_watermark);
   if (!high_watermark) return high_watermark.error();
   const auto synced = high_watermark.value().value_or(0);
-  if (synced > next_.value || first_ > next_ || (empty && first_.value != 0))
+  if (synced > next_.value || first_ > next_ || (empty && first_.value != 0 && !replicated_))
     return failure{errc::corrupt, place(next_) + ": the log ends here, but entries up to " +
                                       std::to_string(std::max(synced, first_.value)) + " were acknowledged"};
-  if (epoch_.value > seen_epoch_)
-    return failure{errc::corrupt, place() + ": its newest entry is of epoch " + std::to_string(epoch_.value) +
+  if (tail_epoch_.value > seen_epoch_)
+    return failure{errc::corrupt, place() + ": its newest entry is of epoch " + std::to_string(tail_epoch_.value) +
                                       ", its bookkeeping has only seen " + std::to_string(seen_epoch_)};
   if (empty) return success();
   std::string row;
-  const auto key = meta_key(prefix_, meta_tag::epoch_table) + number(epoch_.value);
+  const auto key = meta_key(prefix_, meta_tag::epoch_table) + number(tail_epoch_.value);
   const auto status = db_->db().Get({}, db_->meta(), key, &row);
   if (!status.ok() && !status.IsNotFound()) return read_failure(status, place() + ", its table of epochs");
   if (!status.ok() || row.size() != sizeof(std::uint64_t) || read_be64(row.data()) >= next_.value)
-    return failure{errc::corrupt, place() + ": its table of epochs does not know epoch " + std::to_string(epoch_.value) +
+    return failure{errc::corrupt, place() + ": its table of epochs does not know epoch " + std::to_string(tail_epoch_.value) +
                                       " of its newest entry"};
   return success();
 }

@@ -18,7 +18,7 @@ log_info rocks_partition_log::info() const {
   std::lock_guard lock(mutex_);
   return {.first = first_,
           .next = next_,
-          .high_watermark = next_, // one replica: what is synced here is synced everywhere
+          .high_watermark = high_watermark_,
           .bytes = next_bytes_ - first_bytes_,
           .changes = changes_,
           .epoch = epoch_,
@@ -29,7 +29,10 @@ result<void> rocks_partition_log::check_range(offset at) const {
   std::lock_guard lock(mutex_);
   if (at < first_)
     return failure{errc::trimmed, place(at) + ": dropped by retention; the log begins at " + std::to_string(first_.value)};
-  if (at >= next_) return failure{errc::end_of_log, place(at) + ": the log ends at " + std::to_string(next_.value)};
+  if (at >= high_watermark_)
+    return failure{errc::end_of_log, place(at) + (high_watermark_ == next_ ? ": the log ends at " + std::to_string(next_.value)
+                                                                           : ": the log is acknowledged up to " +
+                                                                                 std::to_string(high_watermark_.value))};
   return success();
 }
 
@@ -148,7 +151,7 @@ result<offset> rocks_partition_log::seek_time(timestamp t) const {
   {
     std::lock_guard lock(mutex_);
     low = first_;
-    high = next_;
+    high = high_watermark_;
   }
   // Times never fall along the log. Each probe moves a bound to an entry's edge.
   while (low < high) {
@@ -170,6 +173,7 @@ result<std::uint64_t> rocks_partition_log::changes_below(offset at) const {
   {
     std::lock_guard lock(mutex_);
     if (at == next_) return changes_;
+    if (at == high_watermark_) return edges_.front().changes; // of a replica
   }
   auto fields = fields_at(at);
   if (!fields) return fields.error();

@@ -25,8 +25,8 @@ std::vector<rocks_partition_log::file_range> rocks_partition_log::movable_files(
   return files;
 }
 
-/// The last file whose entries the policy no longer keeps decides: gives the end of its newest entry, or the present start.
-result<offset> rocks_partition_log::droppable(const retention_policy& policy, offset limit, timestamp now) const {
+/// The last file that the rule drops decides: gives the end of its newest entry, or the present start.
+result<offset> rocks_partition_log::droppable(const drop_rule& drop, offset limit) const {
   offset start;
   std::uint64_t end_bytes = 0, start_bytes = 0;
   {
@@ -40,6 +40,9 @@ result<offset> rocks_partition_log::droppable(const retention_policy& policy, of
     if (file.last < start) continue; // not yet deleted, but no longer part of the log
     if (file.last >= limit) break;
     it->Seek(offset_key(file.last));
+    // A replica's file may end with keys that were truncated away.
+    if (replicated_ && it->status().ok() && (!it->Valid() || view(it->key()) != offset_key(file.last)))
+      it->SeekForPrev(offset_key(file.last));
     if (!it->Valid())
       return it->status().ok() ? failure{errc::corrupt, place(file.last) + ": the entry is missing"}
                                : read_failure(it->status(), place(file.last));
@@ -47,9 +50,8 @@ result<offset> rocks_partition_log::droppable(const retention_policy& policy, of
     auto newest = parse_at(*it);
     if (!newest) return newest.error();
     const auto& fields = newest.value().fields;
-    const bool too_old = policy.time.count() > 0 && fields.last_time < now - policy.time;
-    const bool too_large = policy.bytes > 0 && end_bytes - start_bytes > policy.bytes;
-    if (!(too_old || too_large) || fields.end() > limit) break;
+    if (replicated_ && fields.end() <= start) continue;
+    if (!drop(fields, end_bytes - start_bytes) || fields.end() > limit) break;
     start = fields.end();
     start_bytes = fields.bytes_before + stored;
   }
@@ -57,28 +59,52 @@ result<offset> rocks_partition_log::droppable(const retention_policy& policy, of
 }
 
 result<offset> rocks_partition_log::trim(const retention_policy& policy, offset floor, timestamp now, bool force) {
-  auto writing = enter_writer();
+  auto writing = enter_leader();
   if (!writing) return writing.error();
   if (policy.time.count() < 0) return failure{errc::invalid, place() + ": a negative retention time"};
-  // The newest entry stays whatever the policy says: offsets, times and hashes go on from it.
-  const offset newest{next_.value - 1};
+  // The newest acknowledged entry stays whatever the policy says: offsets, times and hashes go on from it.
+  const offset newest{high_watermark_.value - std::min<std::uint64_t>(high_watermark_.value, 1)};
   const offset limit = force ? newest : std::min(floor, newest);
-  auto start = droppable(policy, limit, now);
+  auto start = droppable(
+      [&](const entry_fields& file_end, std::uint64_t kept) {
+        const bool too_old = policy.time.count() > 0 && file_end.last_time < now - policy.time;
+        const bool too_large = policy.bytes > 0 && kept > policy.bytes;
+        return too_old || too_large;
+      },
+      limit);
   if (!start) return start.error();
   if (start.value() > first_) {
     if (auto ok = set_start(start.value()); !ok) return ok.error();
   }
   // Also after a crash between the two: files below the start are never part of the log again.
-  if (first_.value > 0) {
-    release_cursors();
-    const auto end = offset_key(first_);
-    const rocksdb::Slice bound(end);
-    const rocksdb::RangePtr range(nullptr, &bound);
-    if (auto status = rocksdb::DeleteFilesInRanges(&db_->db(), family_, &range, 1, false); !status.ok())
-      db_->say(place() + ": retention could not drop files and will try again: " + status.ToString());
-  }
+  if (auto ok = drop_below(first_); !ok) return ok.error();
   if (auto ok = flush_expired(policy, limit, now); !ok) return ok.error();
   return first_;
+}
+
+result<offset> rocks_partition_log::trim_to(offset start) {
+  auto writing = enter_writer();
+  if (!writing) return writing.error();
+  if (high_watermark_ == first_) return first_;
+  auto mine =
+      droppable([](const entry_fields&, std::uint64_t) { return true; }, std::min(start, offset{high_watermark_.value - 1}));
+  if (!mine) return mine.error();
+  if (mine.value() > first_) {
+    if (auto ok = set_start(mine.value()); !ok) return ok.error();
+  }
+  if (auto ok = drop_below(first_); !ok) return ok.error();
+  return first_;
+}
+
+result<void> rocks_partition_log::drop_below(offset start) {
+  if (start.value == 0) return success();
+  release_cursors();
+  const auto end = offset_key(start);
+  const rocksdb::Slice bound(end);
+  const rocksdb::RangePtr range(nullptr, &bound);
+  if (auto status = rocksdb::DeleteFilesInRanges(&db_->db(), family_, &range, 1, false); !status.ok())
+    db_->say(place() + ": retention could not drop files and will try again: " + status.ToString());
+  return success();
 }
 
 result<void> rocks_partition_log::set_start(offset start) {
@@ -92,6 +118,11 @@ result<void> rocks_partition_log::set_start(offset start) {
   append_be64(value, start.value);
   append_be64(value, bytes);
   rows.Put(db_->meta(), meta_key(prefix_, meta_tag::log_start), value);
+  if (replicated_) { // its stored watermark may be older, and must not be below the start
+    std::string acknowledged;
+    append_be64(acknowledged, high_watermark_.value);
+    rows.Put(db_->meta(), meta_key(prefix_, meta_tag::high_watermark), acknowledged);
+  }
   if (auto ok = db_->write(rows, database::durability::synced, place() + ": its new start"); !ok) return ok;
   {
     std::lock_guard lock(mutex_);

@@ -20,6 +20,13 @@ public:
     limit_ = bytes;
     shrink();
   }
+  /// Forgets what begins at or above `end`.
+  void truncate(offset end) {
+    while (!entries_.empty() && entries_.back()->base() >= end) {
+      held_ -= entries_.back()->bytes();
+      entries_.pop_back();
+    }
+  }
   /// Null: not here.
   batch_ptr find(offset at) const {
     if (entries_.empty() || at < entries_.front()->base()) return nullptr;
