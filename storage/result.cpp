@@ -26,6 +26,10 @@ class storage_category final : public std::error_category {
       return "end of the log";
     case errc::stale_session:
       return "another ingest has attached";
+    case errc::unavailable:
+      return "cannot be reached now";
+    case errc::unknown_outcome:
+      return "the answer was lost";
     }
     return "unknown storage error";
   }

@@ -10,16 +10,18 @@ namespace millrace::storage {
 
 /// Values may leave the process: append, never renumber.
 enum class errc {
-  io_failed = 1,      ///< the disk refused; the process must end and read back what is there (a sync is never retried)
-  corrupt = 2,        ///< checksum or structure wrong; the error's text names partition and offset; not retryable
-  trimmed = 3,        ///< retention dropped what was asked for; see partition_log::first_offset()
-  fenced = 4,         ///< a newer epoch owns the partition; drop the object
-  no_space = 5,       ///< refused before the disk is full; retry when there is room
-  not_found = 6,      ///< no such key, pipeline, dead letter
-  conflict = 7,       ///< a compare-and-swap lost; read again
-  invalid = 8,        ///< the caller's argument; a bug or bad input, not retryable
-  end_of_log = 9,     ///< nothing there yet
-  stale_session = 10, ///< another ingest attached after this one; start again from the log's state
+  io_failed = 1,        ///< the disk refused; the process must end and read back what is there (a sync is never retried)
+  corrupt = 2,          ///< checksum or structure wrong; the error's text names partition and offset; not retryable
+  trimmed = 3,          ///< retention dropped what was asked for; see partition_log::first_offset()
+  fenced = 4,           ///< a newer epoch owns the partition; drop the object
+  no_space = 5,         ///< refused before the disk is full; retry when there is room
+  not_found = 6,        ///< no such key, pipeline, dead letter
+  conflict = 7,         ///< a compare-and-swap lost; read again
+  invalid = 8,          ///< the caller's argument; a bug or bad input, not retryable
+  end_of_log = 9,       ///< nothing there yet
+  stale_session = 10,   ///< another ingest attached after this one; start again from the log's state
+  unavailable = 11,     ///< a service that we need cannot be reached; nothing was done; try again later
+  unknown_outcome = 12, ///< asked for, but the answer was lost: it was done, or not, or may still be; read again
 };
 
 const std::error_category& category() noexcept;

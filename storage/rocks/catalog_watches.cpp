@@ -13,7 +13,8 @@ struct embedded_catalog::handle final : watch_handle {
 };
 
 result<std::unique_ptr<catalog::watch_handle>> embedded_catalog::watch(std::string_view prefix, std::uint64_t after,
-                                                                       watcher on_change) {
+                                                                       watcher on_change, std::function<void()>) {
+  // on_trimmed is never needed: forget_seen() keeps what a watcher has still to see.
   std::lock_guard lock(mutex_);
   if (after < compacted_)
     return failure{errc::trimmed, "the catalog's history begins at revision " + std::to_string(compacted_ + 1) +

@@ -1,6 +1,7 @@
 #include "storage/rocks/embedded_catalog.hpp"
 
 #include "schemas/catalog.capnp.h"
+#include "storage/broken_guard_internal.hpp"
 #include "storage/rocks/keys.hpp"
 #include "storage/rocks/rows.hpp"
 
@@ -108,10 +109,15 @@ result<std::optional<catalog_entry>> embedded_catalog::get(std::string_view key)
   return std::optional<catalog_entry>(std::move(found.value()->entry));
 }
 
-result<std::vector<catalog_entry>> embedded_catalog::list(std::string_view prefix) {
-  std::vector<catalog_entry> entries;
+result<catalog_listing> embedded_catalog::snapshot(std::string_view prefix) {
+  catalog_listing listing;
   const auto from = row_key(prefix);
-  const std::unique_ptr<rocksdb::Iterator> it(db_->db().NewIterator({}, db_->catalog())); // sees one revision
+  std::unique_ptr<rocksdb::Iterator> it;
+  {
+    std::lock_guard lock(mutex_);
+    listing.revision = revision_;
+    it.reset(db_->db().NewIterator({}, db_->catalog())); // sees this revision only
+  }
   for (it->Seek(from); it->Valid() && it->key().starts_with(from); it->Next()) {
     catalog_entry entry;
     entry.key = view(it->key()).substr(1);
@@ -121,10 +127,10 @@ result<std::vector<catalog_entry>> embedded_catalog::list(std::string_view prefi
       entry.mod_revision = r.getModRevision();
     });
     if (!ok) return ok.error();
-    entries.push_back(std::move(entry));
+    listing.entries.push_back(std::move(entry));
   }
   if (!it->status().ok()) return read_failure(it->status(), "the catalog below " + std::string(prefix));
-  return entries;
+  return listing;
 }
 
 result<std::uint64_t> embedded_catalog::revision() {
@@ -143,10 +149,8 @@ result<std::uint64_t> embedded_catalog::commit_locked(const std::vector<catalog_
   for (const auto& guard : guards) {
     auto found = read(guard.key);
     if (!found) return found.error();
-    const auto now = found.value() ? found.value()->entry.mod_revision : 0;
-    if (now != guard.mod_revision)
-      return failure{errc::conflict, "catalog key " + guard.key + " is at revision " + std::to_string(now) + ", expected " +
-                                         std::to_string(guard.mod_revision)};
+    if (const auto broken = broken_guard(guard, found.value() ? &found.value()->entry : nullptr))
+      return failure{errc::conflict, *broken};
   }
   const auto next = revision_ + 1;
   revision_events events{next, {}};

@@ -24,10 +24,11 @@ public:
   ~embedded_catalog() override;
 
   result<std::optional<catalog_entry>> get(std::string_view key) override;
-  result<std::vector<catalog_entry>> list(std::string_view prefix) override;
+  result<catalog_listing> snapshot(std::string_view prefix) override;
   result<std::uint64_t> commit(const std::vector<catalog_guard>& guards, const std::vector<catalog_write>& writes) override;
   result<std::uint64_t> revision() override;
-  result<std::unique_ptr<watch_handle>> watch(std::string_view prefix, std::uint64_t after, watcher on_change) override;
+  result<std::unique_ptr<watch_handle>> watch(std::string_view prefix, std::uint64_t after, watcher on_change,
+                                              std::function<void()> on_trimmed) override;
   result<std::uint64_t> grant_lease(std::chrono::milliseconds ttl) override;
   result<void> keep_alive(std::uint64_t lease) override;
   result<void> revoke(std::uint64_t lease) override;
