@@ -57,7 +57,7 @@ struct control_request {
   std::vector<storage::offset> offsets;
   storage::offset to; ///< rewind: the target; outcomes: the log offset of the order
   bool flag = false;
-  std::vector<storage::outcome> outcomes;
+  std::vector<storage::outcome> outcomes = {};
 };
 struct trim_request {
   storage::offset floor;

@@ -1,5 +1,7 @@
 #include "actors/node.hpp"
 
+#include "actors/cluster/hub.hpp"
+#include "actors/cluster/services.hpp"
 #include "actors/load/sqlite/handle.hpp"
 #include "actors/supervisor/node_supervisor.hpp"
 
@@ -53,6 +55,7 @@ public:
   ~running_node() override {
     if (!drained_) caf::anon_send_exit(supervisor_, caf::exit_reason::user_shutdown);
     supervisor_ = nullptr;
+    if (context_->options.cluster) context_->options.cluster->hub->clear(); // its handles keep actors alive
     system_.reset(); // waits for all actors
   }
 

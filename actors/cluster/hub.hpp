@@ -41,6 +41,16 @@ public:
     std::lock_guard lock(mutex_);
     if (stages_.contains(v.partition)) views_[v.partition] = std::move(v);
   }
+  /// Before the transport starts: its frames go to the stages and to the node supervisor.
+  void connect(transport& t, const log_sink& log);
+  void set_node(node_actor n) {
+    std::lock_guard lock(mutex_);
+    node_ = std::move(n);
+  }
+  node_actor node() const {
+    std::lock_guard lock(mutex_);
+    return node_;
+  }
   void set_registrar(registrar_actor r) {
     std::lock_guard lock(mutex_);
     registrar_ = std::move(r);
@@ -54,6 +64,7 @@ public:
     std::lock_guard lock(mutex_);
     stages_.clear();
     registrar_ = nullptr;
+    node_ = nullptr;
   }
   std::vector<replica_view> views() const {
     std::lock_guard lock(mutex_);
@@ -67,6 +78,7 @@ private:
   std::map<storage::partition_name, stage_actor> stages_;
   std::map<storage::partition_name, replica_view> views_;
   registrar_actor registrar_;
+  node_actor node_;
 };
 
 } // namespace millrace::actors::cluster

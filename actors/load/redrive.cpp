@@ -110,10 +110,9 @@ bool writer_state::redrive(const storage::batch& entry, bool discard) {
     letter.payload.clear(); // kept as stored
     resolved.emplace(at, std::move(letter));
   }
-  std::vector<storage::outcome> outcomes;
-  for (auto& [at, letter] : resolved) outcomes.push_back({std::move(letter)});
   prepared = true;
-  if (auto ok = table.prepare(load->name, entry.base(), outcomes); !ok) return broken(ok.error());
+  outcomes = control_request{storage::batch_kind::outcomes, load->name, {}, entry.base(), false, {}};
+  for (auto& [at, letter] : resolved) outcomes->outcomes.push_back({std::move(letter)});
   return true;
 }
 

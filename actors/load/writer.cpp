@@ -72,7 +72,10 @@ void writer_state::claim() {
     if (!below) return storage_failed(below.error());
     at = {to, below.value()};
     if (auto moved = target->rewind(at, truncate); !moved) return fail(moved.error());
-    if (auto cleared = letters_table.clear_rewind(load->name); !cleared) return storage_failed(cleared.error());
+    if (ctx->node->options.cluster) // one that is lost is carried out again: it moves to the same place
+      caf::anon_send(stage, control_request{storage::batch_kind::rewound, load->name, {}, {}, false, {}});
+    else if (auto cleared = letters_table.clear_rewind(load->name); !cleared)
+      return storage_failed(cleared.error());
   }
   if (auto settled = letters_table.settle(load->name, at.next); !settled) return storage_failed(settled.error());
 
@@ -358,12 +361,27 @@ void writer_state::commit() {
               tell_alerts(letters);
               letters.clear();
               letter_bytes = 0;
-              finish_commit();
+              decide_outcomes();
             },
             [](const caf::error&) {}); // the stage died: the next one is wired, and asked again
     return;
   }
-  finish_commit();
+  decide_outcomes();
+}
+
+/// A redrive's or discard's outcomes are in the log before the destination passes its order.
+void writer_state::decide_outcomes() {
+  if (!outcomes) return finish_commit();
+  phase = phase_kind::quarantining;
+  self->request(stage, caf::infinite, *outcomes)
+      .then(
+          [this, mine = generation](const append_reply& reply) {
+            if (mine != generation || phase != phase_kind::quarantining) return;
+            if (!reply.ok) return wait(reply.why.message); // retry() comes back here
+            outcomes.reset();
+            finish_commit();
+          },
+          [](const caf::error&) {});
 }
 
 void writer_state::finish_commit() {
@@ -449,6 +467,7 @@ void writer_state::reset_transaction() {
   halted.clear();
   passed_keys.clear();
   prepared = false;
+  outcomes.reset();
   redriven_filtered = 0;
   redriven_dead = 0;
 }

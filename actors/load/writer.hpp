@@ -61,6 +61,7 @@ struct writer_state : row_gate {
   std::vector<std::pair<std::uint64_t, std::uint64_t>>
       passed_keys;       ///< on_error continue: (key hash, offset) delivered while watched
   bool prepared = false; ///< the transaction passes a redrive or discard entry
+  std::optional<control_request> outcomes; ///< what that entry does to dead letters: into the log before the commit
   std::uint64_t redriven_filtered = 0;
   std::int64_t redriven_dead = 0;
   bool isolating = false; ///< a commit was refused by a deferred constraint: the next transactions check change by change
@@ -91,6 +92,7 @@ struct writer_state : row_gate {
   bool begin();
   void commit();
   bool flush();
+  void decide_outcomes();
   void finish_commit();
   void isolate();
   void fail(const failure& why);

@@ -1,6 +1,7 @@
 #include "actors/stage/replicated_stage.hpp"
 
 #include "actors/cluster/hub.hpp"
+#include "actors/cluster/services.hpp"
 
 #include <algorithm>
 #include <random>
@@ -136,6 +137,12 @@ void replicated_stage_state::on_proposal(const proposal_news& n) {
 void replicated_stage_state::on_members(const members_news& n) {
   if (!replica) return;
   replica->on_members(n.sessions, n.own);
+  act();
+}
+
+void replicated_stage_state::resign() {
+  if (!replica) return;
+  replica->resign();
   act();
 }
 
@@ -495,11 +502,7 @@ stage_actor::behavior_type replicated_stage(stage_actor::stateful_pointer<replic
       [self](const members_news& n) { self->state.on_members(n); },
       [self](const proposal_news& n) { self->state.on_proposal(n); },
       [self](tick_atom) { self->state.tick(); },
-      [self](resign_atom) {
-        if (!self->state.replica) return;
-        self->state.replica->resign();
-        self->state.act();
-      },
+      [self](resign_atom) { self->state.resign(); },
   };
 }
 

@@ -58,6 +58,7 @@ struct replicated_stage_state {
   void on_proposal(const proposal_news& n);
   void on_members(const members_news& n);
   void tick();
+  void resign();
 
   caf::result<attach_reply> attach();
   caf::result<append_reply> append(append_request& request);

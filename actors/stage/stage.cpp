@@ -128,6 +128,9 @@ append_reply stage_state::control(const control_request& request) {
   case storage::batch_kind::rewind:
     reply = answer(log->append_rewind(request.load, request.to, request.flag));
     break;
+  case storage::batch_kind::outcomes:
+    reply = answer(log->append_outcomes(request.load, request.to, request.outcomes));
+    break;
   default:
     reply.why = make_failure(errc::invalid, "no such control entry");
     return reply;

@@ -25,6 +25,7 @@ void node_state::start_cluster() {
   registrar = self->spawn<caf::detached>(cluster::registrar, ctx);
   cluster.hub->set_registrar(registrar);
   const auto me = node_actor{self};
+  cluster.hub->set_node(me);
   listener = cluster.mirror->listen("", [me = caf::actor_cast<caf::actor_addr>(me), asked = asked_to_look] {
     if (asked->exchange(true)) return;
     if (auto node = caf::actor_cast<caf::actor>(me)) caf::anon_send(node, changed_atom::value);
@@ -311,7 +312,10 @@ caf::result<admin_reply> node_state::everywhere(const admin_call& c) {
         all->silent.push_back(node);
     }
     if (--all->waiting > 0) return;
-    if (what == admin_call::method::cluster) return promise.deliver(document(cluster_document(all->list)));
+    if (what == admin_call::method::cluster) {
+      promise.deliver(document(cluster_document(all->list)));
+      return;
+    }
     if (what == admin_call::method::status) {
       // The one that leads speaks for a pipeline; one without a leader is spoken for here.
       json out = json::array();
@@ -323,9 +327,6 @@ caf::result<admin_reply> node_state::everywhere(const admin_call& c) {
           out.push_back(*best);
           continue;
         }
-        admin_call one;
-        one.what = admin_call::method::status;
-        one.pipeline = name;
         out.push_back({{"pipeline", name},
                        {"state", e.paused ? "paused" : "waiting"},
                        {"reason", e.broken.empty() ? "no node leads it now" : e.broken},
@@ -333,7 +334,8 @@ caf::result<admin_reply> node_state::everywhere(const admin_call& c) {
                        {"ingested", 0},
                        {"loads", json::array()}});
       }
-      return promise.deliver(document(out));
+      promise.deliver(document(out));
+      return;
     }
     promise.deliver(document(all->list));
   };
