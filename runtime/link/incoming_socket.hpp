@@ -41,7 +41,7 @@ public:
 private:
   zmq::context_t& context_;
   zmq::socket_t socket_;
-  socket_monitor monitor_;
+  socket_monitor monitor_; ///< behind the socket, so that it goes first
   std::string address_, own_endpoint_;
 };
 

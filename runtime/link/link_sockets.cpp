@@ -29,7 +29,7 @@ void set_common(zmq::socket_t& socket, const link_options& o, std::uint64_t max_
 }
 
 socket_monitor::socket_monitor(zmq::context_t& context, zmq::socket_t& socket, int events)
-    : socket_(context, zmq::socket_type::pair) {
+    : monitored_(socket), socket_(context, zmq::socket_type::pair) {
   static std::atomic<std::uint64_t> count{0};
   auto address = "inproc://millrace-link-monitor-" + std::to_string(++count);
   // libzmq's I/O thread BLOCKS when nobody reads its reports: room for far more than a storm of connections makes between two
@@ -39,6 +39,8 @@ socket_monitor::socket_monitor(zmq::context_t& context, zmq::socket_t& socket, i
   if (zmq_socket_monitor(socket.handle(), address.c_str(), events) != 0) throw zmq::error_t();
   socket_.connect(address);
 }
+
+socket_monitor::~socket_monitor() { (void)zmq_socket_monitor(monitored_.handle(), nullptr, 0); }
 
 std::optional<socket_monitor::report> socket_monitor::next() {
   zmq::message_t part;

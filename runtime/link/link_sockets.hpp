@@ -26,10 +26,16 @@ public:
   };
   /// Throws zmq::error_t.
   socket_monitor(zmq::context_t& context, zmq::socket_t& socket, int events);
+  /// Must come before the monitored socket's: libzmq's I/O thread, and with it every link, blocks for ever in a report that
+  /// nobody can read any more, so reports are stopped first.
+  ~socket_monitor();
+  socket_monitor(const socket_monitor&) = delete;
+  socket_monitor& operator=(const socket_monitor&) = delete;
   std::optional<report> next();
   void* handle() noexcept { return socket_.handle(); }
 
 private:
+  zmq::socket_t& monitored_;
   zmq::socket_t socket_;
 };
 

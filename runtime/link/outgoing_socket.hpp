@@ -35,7 +35,7 @@ public:
 
 private:
   zmq::socket_t socket_;
-  socket_monitor monitor_;
+  socket_monitor monitor_;                  ///< behind the socket, so that it goes first
   std::deque<link_sender::outgoing> queue_; ///< bounded by the sender's window
 };
 

@@ -165,6 +165,12 @@ struct log_lines {
       lines.emplace_back(line);
     };
   }
+  std::string all() const {
+    std::lock_guard hold(lock);
+    std::string out;
+    for (const auto& l : lines) out += l + "\n";
+    return out;
+  }
   bool has(const std::string& words) const {
     std::lock_guard hold(lock);
     for (const auto& l : lines)
@@ -205,7 +211,9 @@ public:
     return {};
   }
   bool reaches(const std::string& node, std::chrono::milliseconds limit = 20s) {
-    return eventually([&] { return status(node).connected; }, limit);
+    auto reached = eventually([&] { return status(node).connected; }, limit);
+    if (!reached) BOOST_TEST_MESSAGE("not connected to " << node << ": " << status(node).last_error << "\n" << log.all());
+    return reached;
   }
   void send(const std::string& node, const std::string& head, const std::vector<std::string>& parts = {}) {
     link_.send(node, make_frame(head, parts), took.done(head));
