@@ -67,6 +67,7 @@ int run(int argc, char** argv) {
   app.footer("Exit status: 0 done; 1 refused or failed; 2 wrong usage or an invalid file; 3 the node cannot be reached;\n"
              "4 a --wait ran out of time.");
   add_node_command(app, context);
+  add_keygen_command(app, context);
   add_pipeline_commands(app, context);
   add_log_commands(app, context);
   add_dead_letter_commands(app, context);

@@ -64,6 +64,7 @@ std::string field(const json& object, const char* key);
 std::uint64_t count(const json& object, const char* key);
 
 void add_node_command(CLI::App& app, command_context& context);
+void add_keygen_command(CLI::App& app, command_context& context);
 void add_pipeline_commands(CLI::App& app, command_context& context);
 void add_status_command(CLI::App& pipeline, command_context& context);
 void add_log_commands(CLI::App& app, command_context& context);
