@@ -122,9 +122,9 @@ void http_proxy::serve(const std::shared_ptr<connection>& c) {
   bool lose_answer = false;
   bool was_silent = silent_;
   while (!stop_) {
-    was_silent |= silent_;
     pollfd p[2]{{c->client, POLLIN, 0}, {c->server, POLLIN, 0}};
     if (::poll(p, 2, 20) < 0) return;
+    was_silent |= silent_;
     if (p[1].revents) {
       const auto n = ::read(c->server, buffer, sizeof buffer);
       if (n <= 0 && !c->muted && !was_silent) return;

@@ -60,7 +60,9 @@ private:
       if (session == 0) continue;
       const auto nodes = placement_nodes(member_.members());
       for (const auto& e : mirror_.list(storage::part_prefix)) {
-        auto r = must(storage::decode_partition_record(e.key, e.value, e.mod_revision));
+        const auto decoded = storage::decode_partition_record(e.key, e.value, e.mod_revision);
+        if (!decoded) continue;
+        const auto& r = decoded.value();
         const auto name = *storage::parse_part_key(e.key);
         const auto store = storage::store_key(name, self);
         if (r.wants(self) && !mirror_.get(store))
