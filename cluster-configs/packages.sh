@@ -16,6 +16,7 @@ packages=(
   # tests
   libboost-test-dev libbenchmark-dev clang-format-14 iproute2 procps
   postgresql postgresql-contrib
+  etcd-server etcd-client openssl
 )
 
 say() { printf '\n== %s\n' "$*"; }

@@ -1,6 +1,6 @@
 @0xf5e29482f16f77d1;
-# Values of the catalog. Keys: pipeline/<name>, part/<uid>/<partition>, store/<uid>/<partition>/<node>, node/<id>, drain/<node>,
-# decommission/<node>, replace/<node>, controller.
+# Values of the catalog. Keys: pipeline/<name>, part/<uid>/<partition>, store/<uid>/<partition>/<node>, node/<id> (under a lease),
+# host/<id> (its last NodeRecord, kept), controller (under a lease), drain/<node>, leave/<node>.
 using Cxx = import "/capnp/c++.capnp";
 $Cxx.namespace("millrace::schemas");
 
@@ -45,6 +45,8 @@ struct NodeRecord {
   startedAtUs @6 :Int64;       # microseconds since 1970 UTC by the node's clock: for people
   host @7 :Text;
   httpAddress @8 :Text;
+  lease @9 :UInt64;            # under which node/<id> was written
+  dataId @10 :UInt64;          # identity of the data directory: its lock is held by one process only
   struct Label { name @0 :Text; value @1 :Text; }
 }
 
@@ -53,9 +55,10 @@ struct ControllerRecord {
   session @1 :UInt64;
 }
 
-struct ReplaceRecord {
-  # What an operator wants for a node that is gone for good: its places go to `by`; empty: to whoever placement picks.
-  by @0 :Text;
+struct LeaveRecord {
+  # What an operator wants for a node that is to hold nothing any more (decommissioned, or gone for good and replaced): its places
+  # go to `successor`; empty: to whoever placement picks.
+  successor @0 :Text;
 }
 
 # Rows of the embedded catalog (etcd keeps the like for itself).

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <thread>
+#include <utility>
 
 namespace millrace::storage::etcd {
 namespace {
@@ -39,28 +40,24 @@ void client::avoid(const std::string& endpoint, const std::string& why) { failed
 
 void client::failed(const std::string& endpoint, const std::string& why) {
   ++failures_;
-  bool say_it = false;
-  {
-    std::lock_guard lock(mutex_);
-    last_error_ = endpoint + ": " + why;
-    if (options_.endpoints[current_] == endpoint) current_ = (current_ + 1) % options_.endpoints.size();
-    say_it = reachable_ && !said_lost_;
-    said_lost_ |= say_it;
-  }
-  if (say_it) say("etcd endpoint " + endpoint + " does not answer: " + why + "; trying the others");
+  std::lock_guard lock(mutex_);
+  last_error_ = endpoint + ": " + why;
+  if (options_.endpoints[current_] == endpoint) current_ = (current_ + 1) % options_.endpoints.size();
 }
 
+// Not each lost answer is news: a change of the endpoint is, and that there is none.
 void client::answered(const std::string& endpoint) {
-  bool say_it = false;
+  std::string line;
   {
     std::lock_guard lock(mutex_);
     for (std::size_t i = 0; i < options_.endpoints.size(); ++i)
       if (options_.endpoints[i] == endpoint) current_ = i;
-    say_it = said_lost_ || !reachable_;
-    said_lost_ = false;
+    if (!reachable_ || answering_ != endpoint)
+      line = "etcd answers at " + endpoint + (reachable_ ? ", no longer " + answering_ + " (" + last_error_ + ")" : "");
+    answering_ = endpoint;
     reachable_ = true;
   }
-  if (say_it) say("etcd answers at " + endpoint);
+  if (!line.empty()) say(line);
 }
 
 etcd_status client::status() const {
@@ -161,7 +158,7 @@ result<void> client::check_history(const json& header, std::uint64_t floor, bool
 result<json> client::ask(const char* path, const json& body, call_options o) {
   const auto text_of_body = body.dump(-1, ' ', false, json::error_handler_t::replace);
   const auto timeout = o.timeout.count() > 0 ? o.timeout : options_.request_timeout;
-  const auto give_up = clock::now() + options_.request_timeout;
+  const auto began = clock::now();
   const auto count = options_.endpoints.size();
   bool ignored = false;
   bool& maybe_done = o.maybe_done ? *o.maybe_done : ignored;
@@ -170,7 +167,8 @@ result<json> client::ask(const char* path, const json& body, call_options o) {
   ++questions_;
   for (std::size_t tries = 0;; ++tries) {
     if (tries >= count) {
-      if (clock::now() >= give_up) break;
+      // What may have been done is worth a second look: the caller would rather wait than not know.
+      if (clock::now() - began >= options_.request_timeout * (maybe_done ? 2 : 1)) break;
       // Nobody there at all is said at once; an election is waited for.
       if (!maybe_done && std::none_of(said.begin(), said.end(), [](const auto& s) { return s.second.starts_with("etcd"); }))
         break;
@@ -216,10 +214,12 @@ result<json> client::ask(const char* path, const json& body, call_options o) {
   }
   std::string all;
   for (const auto& [at, why] : said) all += (all.empty() ? "" : "; ") + at + ": " + why;
+  bool news = false;
   {
     std::lock_guard lock(mutex_);
-    reachable_ = false;
+    news = std::exchange(reachable_, false);
   }
+  if (news) say("etcd cannot be reached: " + all);
   if (maybe_done && o.maybe_done) return failure{errc::unknown_outcome, "etcd took the request but no answer came: " + all};
   return failure{errc::unavailable, "etcd cannot be reached: " + all};
 }

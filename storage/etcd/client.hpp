@@ -14,7 +14,8 @@ class client {
 public:
   explicit client(const etcd_options& options);
 
-  /// Asks until an endpoint answers: each at least once, and again while etcd elects a leader, for one request_timeout at most.
+  /// Asks until an endpoint answers: each at least once, and again while etcd elects a leader, for one request_timeout at most
+  /// (two, if a try of a write may have been done).
   /// Errors: what etcd refused, or unavailable.
   struct call_options {
     std::chrono::milliseconds timeout{0}; ///< for one endpoint; 0: request_timeout
@@ -53,8 +54,8 @@ private:
   mutable std::mutex mutex_;
   std::size_t current_ = 0;
   std::string token_;
-  std::string last_error_;
-  bool reachable_ = false, said_lost_ = false;
+  std::string last_error_, answering_;
+  bool reachable_ = false;
   std::string cluster_; ///< id of the cluster that answered first
   std::atomic<std::uint64_t> newest_{0}, questions_{0}, failures_{0}, watch_restarts_{0};
 };

@@ -29,7 +29,7 @@ struct etcd_status {
   std::uint64_t questions = 0, failures = 0, watch_restarts = 0;
 };
 
-/// Thread safe. A call blocks its thread for at most `request_timeout` for each endpoint, plus once that.
+/// Thread safe. A call blocks its thread for at most `request_timeout` for each endpoint, plus twice that.
 /// Errors beyond catalog's: corrupt if etcd is another cluster or older than what this process has already seen (its data was
 /// lost or restored): nothing may be written then; an operator must decide. invalid: refused for good (permission, size), with
 /// etcd's words.
