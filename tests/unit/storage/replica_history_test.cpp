@@ -42,7 +42,8 @@ void act(replica& r, std::mt19937_64& random) {
   case 7:
   case 8: {
     const auto letters = std::vector<offset>{somewhere(), somewhere()};
-    const auto at = random() % 2 == 0 ? must(r.log->append_redrive(load, letters, false)) : must(r.log->append_discard(load, letters));
+    const auto at =
+        random() % 2 == 0 ? must(r.log->append_redrive(load, letters, false)) : must(r.log->append_discard(load, letters));
     r.acknowledge();
     std::vector<outcome> outcomes;
     for (const auto o : letters) {
@@ -135,7 +136,8 @@ BOOST_AUTO_TEST_CASE(kill_9_leaves_what_the_stored_watermark_says) {
     ::close(ends[1]);
     const auto wanted = random() % 40;
     std::uint64_t value = 0, synced = 0;
-    for (std::uint64_t count = 0; count < wanted && ::read(ends[0], &value, sizeof value) == sizeof value; ++count) synced = value;
+    for (std::uint64_t count = 0; count < wanted && ::read(ends[0], &value, sizeof value) == sizeof value; ++count)
+      synced = value;
     ::usleep(static_cast<useconds_t>(random() % 20'000));
     ::kill(child, SIGKILL);
     while (::read(ends[0], &value, sizeof value) == sizeof value) synced = value;

@@ -67,7 +67,8 @@ BOOST_AUTO_TEST_CASE(readers_see_nothing_at_or_above_the_high_watermark) {
     BOOST_TEST(must(r.log->seek_time(now() + std::chrono::hours(1))).value == end.value);
     BOOST_TEST(must(r.log->changes_below(end)) == end.value - 1);
     must_fail(r.log->read(end), errc::end_of_log);
-    while (cursor->next()) {}
+    while (cursor->next()) {
+    }
   }
   BOOST_TEST(r.log->info().next.value == ends.back().value);
   must(r.copy->advance({5})); // never lower
@@ -310,7 +311,8 @@ BOOST_AUTO_TEST_CASE(a_truncated_tail_is_gone_for_every_reader_and_after_a_resta
   leader.copy->end_epoch();
   must(leader.copy->advance(common));
   auto stale = leader.log->scan({1});
-  while (stale->next()) {}
+  while (stale->next()) {
+  }
   must(leader.copy->truncate(common, {2}));
   leader.follow(newer);
   leader.acknowledge();
