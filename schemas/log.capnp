@@ -14,6 +14,7 @@ enum BatchKind {
   position @6;      # control: nothing but sourceState, of a replicated log, where state must travel with an entry
   outcomes @7;      # control: what a redrive, discard or release will do to dead letters (dead_letter_table::prepare)
   rewound @8;       # control: the destination carried a rewind out
+  carried @9;       # control: source state and letters whose entries retention drops, as they are: for replicas that begin later
 }
 enum Codec { none @0; lz4 @1; zstd @2; }
 enum PayloadFormat {
@@ -80,6 +81,6 @@ struct Control {
   to @3 :UInt64;               # rewind: the new offset; outcomes: offset of the order (redrive, discard) they answer
   flag @4 :Bool;               # rewind: truncate; redrive: force
   # Of a replicated log, where every replica's index of dead letters follows from the entries alone:
-  letters @5 :Data;            # quarantine, outcomes: a framed Outcomes message (dead_letter.capnp), letters of a quarantine whole
+  letters @5 :Data;            # quarantine, outcomes, carried: a framed Outcomes message (dead_letter.capnp), letters of a quarantine whole
   settledBelow @6 :UInt64;     # what the load's destination was known to have passed: prepared outcomes below it came true
 }

@@ -12,7 +12,18 @@
 
 namespace millrace::storage {
 
-enum class batch_kind : std::uint8_t { changes, epoch_marker, quarantine, redrive, discard, rewind, position, outcomes, rewound };
+enum class batch_kind : std::uint8_t {
+  changes,
+  epoch_marker,
+  quarantine,
+  redrive,
+  discard,
+  rewind,
+  position,
+  outcomes,
+  rewound,
+  carried
+};
 enum class codec : std::uint8_t { none, lz4, zstd };
 enum class payload_format : std::uint8_t { json, csv, pgoutput, pgcopy };
 enum class envelope : std::uint8_t { none, debezium };

@@ -54,7 +54,8 @@ public:
   /// The destination carried the load's pending rewind out. See dead_letter_table::clear_rewind.
   virtual result<offset> append_rewound(std::string_view load) = 0;
   /// Drops whole files below `floor` (what every load has committed; force ignores it) that the policy no longer keeps.
-  /// Gives the new first offset.
+  /// Gives the new first offset. Of a replicated log, what a new replica needs of the dropped entries (source state, dead
+  /// letters) is first appended again; they go at a later call, when that is acknowledged.
   virtual result<offset> trim(const retention_policy& policy, offset floor, timestamp now, bool force) = 0;
 
   // ---- Readers

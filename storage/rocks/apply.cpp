@@ -13,7 +13,7 @@ namespace {
 
 bool changes_letters(batch_kind kind) {
   return kind == batch_kind::quarantine || kind == batch_kind::rewind || kind == batch_kind::outcomes ||
-         kind == batch_kind::rewound;
+         kind == batch_kind::rewound || kind == batch_kind::carried;
 }
 
 } // namespace

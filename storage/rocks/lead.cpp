@@ -68,6 +68,7 @@ result<void> rocks_partition_log::begin_epoch(storage::epoch e) {
   });
   if (!marker) return marker.error();
   leading_ = true;
+  carried_below_ = {};
   std::lock_guard lock(mutex_);
   seen_epoch_ = e.value;
   epochs_.push_back({e, first});

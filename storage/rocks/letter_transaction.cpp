@@ -95,7 +95,10 @@ result<void> letter_transaction::settle(const outcome& o) {
   auto letter = o.letter;
   auto before = current(letter.offset);
   if (!before) return before.error();
-  if (!before.value()) { // not known: keep it rather than lose it
+  if (!before.value()) {
+    // This replica began above the letter's entry: the entry that carries the letter says what became of it.
+    if (table_.follows_log_ && letter.payload.empty()) return success();
+    // Not known: keep it rather than lose it.
     put_letter(letter, true);
     change(letter.offset, std::nullopt, state_of(letter));
     return success();
@@ -173,6 +176,15 @@ result<void> letter_transaction::apply(const batch& entry) {
   case batch_kind::quarantine:
     for (const auto& l : letters)
       if (auto added = quarantine(l.letter); !added) return added.error();
+    break;
+  case batch_kind::carried:
+    for (const auto& l : letters) {
+      auto known = current(l.letter.offset);
+      if (!known) return known.error();
+      if (known.value()) continue;
+      put_letter(l.letter, true);
+      change(l.letter.offset, std::nullopt, state_of(l.letter));
+    }
     break;
   case batch_kind::outcomes:
     prepare(control.to, letters);

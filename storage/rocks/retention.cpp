@@ -74,7 +74,10 @@ result<offset> rocks_partition_log::trim(const retention_policy& policy, offset 
       limit);
   if (!start) return start.error();
   if (start.value() > first_) {
-    if (auto ok = set_start(start.value()); !ok) return ok.error();
+    auto ready = carry(start.value());
+    if (!ready) return ready.error();
+    if (ready.value())
+      if (auto ok = set_start(start.value()); !ok) return ok.error();
   }
   // Also after a crash between the two: files below the start are never part of the log again.
   if (auto ok = drop_below(first_); !ok) return ok.error();

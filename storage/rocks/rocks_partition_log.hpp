@@ -169,6 +169,12 @@ private:
   using drop_rule = std::function<bool(const entry_fields& newest, std::uint64_t kept)>;
   result<offset> droppable(const drop_rule& drop, offset limit) const;
   result<void> drop_below(offset start);
+
+  // carry.cpp
+  struct dropped_effects;
+  result<bool> carry(offset start);
+  result<void> find_effects(offset start, dropped_effects& found) const;
+  result<void> append_carried(const dropped_effects& found);
   result<void> set_start(offset start);
   result<void> flush_expired(const retention_policy& policy, offset limit, timestamp now);
   /// So that readers that idle hold neither files nor memtables.
@@ -194,6 +200,7 @@ private:
   bool hash_known_ = true; ///< false: empty, and begins above 0
   timestamp last_time_{};
   bool leading_ = false;
+  offset carried_below_, carried_end_; ///< see carry()
   std::function<void(std::span<const raw_entry>)> before_write_;
   std::size_t appended_since_release_ = 0;
   rocksdb::WriteBatch batch_;

@@ -1,32 +1,11 @@
 // kill -9 at random moments: what was acknowledged is there, in whole appends, and the chain holds.
-#include "tests/unit/storage/storage_fixture.hpp"
-
-#include <csignal>
-#include <sys/wait.h>
-#include <unistd.h>
+#include "tests/unit/storage/crash_child.hpp"
 
 using namespace millrace::storage;
 using namespace millrace::storage::test;
 
 namespace {
-constexpr const char* child_folder = "MILLRACE_TEST_CRASH_FOLDER";
-constexpr const char* child_pipe = "MILLRACE_TEST_CRASH_PIPE";
 constexpr std::uint32_t per_append = 60; // in two batches, with one dead letter every fourth append
-
-/// The child is this program again: RocksDB's threads do not survive a fork, a new program has its own.
-pid_t spawn_child(const std::filesystem::path& folder, int pipe) {
-  ::setenv(child_folder, folder.c_str(), 1);
-  ::setenv(child_pipe, std::to_string(pipe).c_str(), 1);
-  const pid_t pid = ::fork();
-  if (pid == 0) {
-    ::execl("/proc/self/exe", "unit_storage", "--run_test=crash_child/appends_until_killed", "--report_level=no",
-            static_cast<char*>(nullptr));
-    ::_exit(127);
-  }
-  ::unsetenv(child_folder);
-  ::unsetenv(child_pipe);
-  return pid;
-}
 } // namespace
 
 BOOST_AUTO_TEST_SUITE(crash_child, *boost::unit_test::disabled())
@@ -69,7 +48,7 @@ BOOST_AUTO_TEST_CASE(everything_acknowledged_survives_kill_9) {
   for (int kill = 0; kill < 20; ++kill) {
     int ends[2];
     BOOST_REQUIRE(::pipe(ends) == 0);
-    const pid_t child = spawn_child(folder.path, ends[1]);
+    const pid_t child = spawn_child("crash_child/appends_until_killed", folder.path, ends[1]);
     BOOST_REQUIRE(child > 0);
     ::close(ends[1]);
     // A random number of acknowledgements, then a random moment inside of the next append.

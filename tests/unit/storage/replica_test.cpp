@@ -67,7 +67,8 @@ BOOST_AUTO_TEST_CASE(readers_see_nothing_at_or_above_the_high_watermark) {
     BOOST_TEST(must(r.log->seek_time(now() + std::chrono::hours(1))).value == end.value);
     BOOST_TEST(must(r.log->changes_below(end)) == end.value - 1);
     must_fail(r.log->read(end), errc::end_of_log);
-    while (cursor->next()) {}
+    while (cursor->next()) {
+    }
   }
   BOOST_TEST(r.log->info().next.value == ends.back().value);
   must(r.copy->advance({5})); // never lower
@@ -310,7 +311,8 @@ BOOST_AUTO_TEST_CASE(a_truncated_tail_is_gone_for_every_reader_and_after_a_resta
   leader.copy->end_epoch();
   must(leader.copy->advance(common));
   auto stale = leader.log->scan({1});
-  while (stale->next()) {}
+  while (stale->next()) {
+  }
   must(leader.copy->truncate(common, {2}));
   leader.follow(newer);
   leader.acknowledge();
@@ -418,6 +420,51 @@ BOOST_AUTO_TEST_CASE(trim_to_keeps_the_newest_acknowledged_entry) {
   leader.lead(3);
   leader.acknowledge();
   BOOST_TEST(leader.readable().value == acknowledged.value + 1);
+}
+
+BOOST_AUTO_TEST_CASE(what_retention_drops_is_said_again_for_replicas_that_begin_later) {
+  replica leader, late, early;
+  leader.close();
+  leader.options.memory_bytes = 8u << 20;
+  leader.open();
+  leader.lead(1);
+  leader.append(numbered(0, 10));
+  leader.append_state("old", "1");
+  leader.append_state("gone", "1");
+  leader.append_state("gone", "");
+  must(leader.log->append_quarantine("w", std::vector{test_letter(2, "parse", 1), test_letter(3), test_letter(4)}));
+  leader.acknowledge();
+  const auto order = must(leader.log->append_redrive("w", std::vector<offset>{{3}}, false));
+  leader.acknowledge();
+  std::mt19937_64 random(5);
+  for (int i = 0; i < 60; ++i) leader.append(noise(random, 128u << 10));
+  leader.append_state("old", "2");
+  leader.acknowledge();
+  // Its outcome lies above the new start, the letter below.
+  must(leader.log->append_outcomes("w", order, std::vector{test_outcome(3, dead_letter_state::redriven)}));
+  leader.acknowledge();
+  must(leader.letters->settle("w", {order.value + 1}));
+  leader.append_state("old", "3"); // not acknowledged when the trim comes
+  const retention_policy small{.bytes = 1u << 20};
+  const auto end = leader.end();
+  BOOST_REQUIRE(eventually([&] {
+    BOOST_REQUIRE_EQUAL(must(leader.log->trim(small, leader.copy->high_watermark(), now(), false)).value, 0u);
+    return leader.end() > end;
+  }));
+  BOOST_TEST(must(leader.log->trim(small, leader.copy->high_watermark(), now(), false)).value == 0u); // not acknowledged yet
+  early.follow(leader);
+  leader.acknowledge();
+  early.acknowledge();
+  const auto start = must(leader.log->trim(small, leader.copy->high_watermark(), now(), false));
+  BOOST_TEST(start.value > order.value);
+  must(late.copy->reset(test_log, start));
+  late.follow(leader);
+  late.acknowledge();
+  BOOST_TEST(late.visible() == leader.visible());
+  BOOST_TEST(early.visible() == leader.visible());
+  BOOST_TEST(must(late.letters->find("w", {3}))->payload == test_letter(3).payload);
+  BOOST_TEST(late.letters->counts("w").redriven == 1u);
+  BOOST_TEST((must(late.log->source_state()) == std::vector<state_entry>{{"old", "3"}}));
 }
 
 BOOST_AUTO_TEST_SUITE_END()
