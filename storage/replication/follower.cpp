@@ -104,6 +104,10 @@ void replica::on_data(const message& m, data& d) {
   }
   following_.leader_hw = std::max(following_.leader_hw, d.high_watermark);
   learn_high_watermark(following_.leader_hw);
+  if (d.log_start > start_ && d.log_start <= hw_) {
+    trimmed(d.log_start);
+    act(actions::trim{d.log_start});
+  }
 }
 
 void replica::follower_tick() {

@@ -50,6 +50,12 @@ ticket replica::appending(std::span<const raw_entry> entries) {
   return issued_;
 }
 
+void replica::trimmed(offset start) {
+  start_ = std::max(start_, start);
+  // The row that covers the log's start stays: it says which epoch the first entry may be of.
+  while (epochs_.size() > 1 && epochs_[1].first <= start_) epochs_.erase(epochs_.begin());
+}
+
 /// 6.2: the largest epoch of this log that is not above the follower's, and where it ends.
 void replica::on_attach(const message& m, const attach& a) {
   if (role_ != role::leader || (!record_->wants(m.node) && !record_->in_sync(m.node))) return;

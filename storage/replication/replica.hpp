@@ -67,6 +67,8 @@ public:
   /// Leader: these entries are about to be written here (partition_log's before_write); followers get them now. Gives the ticket
   /// to name to synced(). Calling it while this replica does not lead is a bug: the log refuses such appends as fenced.
   ticket appending(std::span<const raw_entry> entries);
+  /// Retention here dropped what is below `start` (13): only on a leader, only below what all destinations have.
+  void trimmed(offset start);
   /// Gives leadership up, for maintenance: the others elect, this node stands again only after lag_time. No effect on a follower.
   void resign();
 
