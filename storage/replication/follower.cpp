@@ -83,8 +83,8 @@ void replica::say_fetch() {
 void replica::on_data(const message& m, data& d) {
   if (role_ != role::follower || !following_.attached || m.node != record_->leader_node) return;
   if (d.run != run_) return; // meant for this replica before it restarted
-  following_.heard = now_;
   if (d.verified) verified_ = true;
+  if (d.round == following_.round) following_.heard = now_; // else the fetch that began this round was lost
   if (d.round != following_.round || d.from < end_) return; // repeated, or sent before this follower asked again
   if (d.log_start > end_) return detach();
   if (d.from > end_) {
@@ -93,7 +93,8 @@ void replica::on_data(const message& m, data& d) {
     say_fetch();
     return;
   }
-  if (!d.entries.empty()) {
+  const bool idle = d.entries.empty();
+  if (!idle) {
     const bool empty = last_epoch_.value == 0;
     const auto& first = d.entries.front();
     if ((!empty && !(first.prev == last_hash_)) || first.epoch < last_epoch_ || d.entries.back().epoch > seen_epoch_)
@@ -104,6 +105,7 @@ void replica::on_data(const message& m, data& d) {
   }
   following_.leader_hw = std::max(following_.leader_hw, d.high_watermark);
   learn_high_watermark(following_.leader_hw);
+  if (idle) say_fetch(); // the leader's way to ask: the last fetch may have been lost, with what was durable
   if (d.log_start > start_ && d.log_start <= hw_) {
     trimmed(d.log_start);
     act(actions::trim{d.log_start});
@@ -111,6 +113,13 @@ void replica::on_data(const message& m, data& d) {
 }
 
 void replica::follower_tick() {
+  const auto& r = *record_;
+  if (r.epoch < seen_epoch_ && !r.leader_node.empty() && r.leader_node != options_.node && !dead() &&
+      now_ - following_.asked >= limits_.fetch_wait) {
+    // This replica took part in an election that came to nothing, and can take nothing from the old epoch any more.
+    following_.asked = now_;
+    return say(r.leader_node, refuse{seen_epoch_});
+  }
   if (!following_.attached || now_ - following_.heard < 3 * limits_.fetch_wait) return;
   // The leader speaks every fetch_wait: this fetch, or its answer, was lost; or the leader has forgotten this follower.
   following_.heard = now_;

@@ -53,8 +53,9 @@ public:
   void tick(instant now);
   /// The partition's record; none: the partition was deleted. `fresh`: the answer to a read_record, which a watch never is.
   void on_record(const std::optional<partition_record>& record, bool fresh);
-  /// Who is alive: node -> session; and this process's own session, 0 while it has none. Old news does no harm.
-  void on_members(std::map<std::string, std::uint64_t> members, std::uint64_t own_session);
+  /// Who is alive: node -> session, as of this revision of the catalog; and this process's own session, 0 while it has none.
+  /// Old news does no harm: a session that began after `revision` is not taken for ended.
+  void on_members(std::map<std::string, std::uint64_t> members, std::uint64_t revision, std::uint64_t own_session);
   /// store/UID/PARTITION/ as known. Only needed where nobody else fills the first in-sync set.
   void on_stores(const std::map<std::string, store_record>& stores);
   /// `from` is who the transport says it is.
@@ -238,7 +239,7 @@ private:
   bool reading_ = false;
   instant read_asked_{};
   std::map<std::string, std::uint64_t> members_;
-  bool members_known_ = false;
+  std::uint64_t members_revision_ = 0; ///< 0: never heard
   std::uint64_t own_session_ = 0;
   std::map<std::string, store_record> stores_;
   std::optional<instant> stores_since_;

@@ -188,7 +188,7 @@ void world::watch(node& n, const registry::view& v, sim_time delay) {
   n.watch_time = at;
   later(n, at - time_.now(), [this, &n, v] {
     if (n.registry_cut) return;
-    n.machine->on_members(v.members, n.session);
+    n.machine->on_members(v.members, v.revision, n.session);
     n.machine->on_stores(v.stores);
     n.machine->on_record(v.record, false);
   });
