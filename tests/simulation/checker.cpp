@@ -62,11 +62,16 @@ void world::on_acknowledged(node& n, st::offset hw) {
   check_copies();
 }
 
-/// P1: nobody comes to power without all that was acknowledged. I10: one leader an epoch.
+/// I10: one leader an epoch. It may learn that it won only when it was already deposed.
 void world::on_leader(node& n, st::epoch e) {
   const auto [at, first] = leaders_.try_emplace(e.value, n.name, n.life);
   if (!first) throw broken{"I10: epoch " + std::to_string(e.value) + " has two leaders, " + at->second.first + " and " + n.name};
-  const auto& log = n.storage.cache();
+  if (registry_->state().record.epoch == e) check_complete(n, e);
+}
+
+/// P1: nobody comes to power without all that was acknowledged. Power is what the registry says.
+void world::check_complete(const node& n, st::epoch e) {
+  const auto& log = n.storage.durable();
   if (log.end() < acked_end())
     throw broken{"P1: " + n.name + " leads epoch " + std::to_string(e.value) + " with a log that ends at " +
                  std::to_string(log.end().value) + "; acknowledged is " + std::to_string(acked_end().value)};

@@ -13,6 +13,7 @@ void world::ingest(node& n) {
   if (!n.up || !n.may_lead || n.machine->role() != rp::role::leader) return;
   for (auto batches = random_.below(4); batches > 0 && n.may_lead && n.machine->may_append(); --batches) {
     const auto position = position_at_end(n);
+    if (position < source_.confirmed && n.log_epoch < registry_->state().record.epoch) return; // deposed, and does not know yet
     if (position < source_.confirmed)
       throw broken{"P4: leader " + n.name + " begins to read the source at " + std::to_string(position) +
                    ", but the source was told it may forget up to " + std::to_string(source_.confirmed)};

@@ -167,7 +167,9 @@ void world::propose(node& n, const rp::actions::propose& p) {
   time_.after(there, [this, &n, life, p, tells] {
     if (!registry_up_) return;
     std::uint64_t revision = 0;
+    const auto before = registry_->state().record.epoch;
     const auto outcome = registry_->apply(p, revision);
+    if (const auto e = registry_->state().record.epoch; e != before && n.life == life) check_complete(n, e);
     note("registry: ", n.name, "'s proposal (", p.why, ") is ", outcome == rp::replica::outcome::stored ? "stored" : "refused");
     if (!tells || n.life != life) return;
     later(n, random_.between(1, 10) * ms, [this, &n, id = p.id, outcome, revision] {

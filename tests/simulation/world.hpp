@@ -121,6 +121,7 @@ private:
   void on_advance(node& n, st::offset hw);
   void on_acknowledged(node& n, st::offset hw);
   void on_leader(node& n, st::epoch e);
+  void check_complete(const node& n, st::epoch e);
   void check_copies();
   void check_node(node& n);
   const st::raw_entry* acked_covering(st::offset o) const;
