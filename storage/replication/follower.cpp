@@ -37,16 +37,7 @@ void replica::on_attach_reply(const message& m, const attach_reply& r) {
   if (role_ != role::follower || following_.attached || m.node != record_->leader_node) return;
   if (r.nonce != following_.nonce || following_.nonce == 0) return;
   const bool empty = last_epoch_.value == 0;
-  if (damaged_ || r.log_start > end_) {
-    // Retention at the leader went past this copy's end, or this copy may not be trusted: begin anew, as another store (13).
-    following_.nonce = 0;
-    damaged_ = verified_ = false;
-    clear(alarm_kind::damaged);
-    stale_facts_ = true;
-    hw_ = {};
-    barrier(actions::reset{record_->log_id, r.log_start});
-    return;
-  }
+  if (damaged_ || r.log_start > end_) return begin_anew(r.log_start);
   if (empty || (r.back_epoch == last_epoch_ && end_ <= r.back_end)) {
     following_.attached = true;
     following_.heard = now_;
@@ -56,9 +47,25 @@ void replica::on_attach_reply(const message& m, const attach_reply& r) {
     return;
   }
   following_.nonce = 0; // ask again after the truncation
-  if (r.back_epoch == last_epoch_) return cut(r.back_end);
-  const auto first = std::find_if(epochs_.begin(), epochs_.end(), [&](const auto& row) { return row.epoch > r.back_epoch; });
-  cut(first == epochs_.end() ? start_ : std::max(first->first, start_));
+  auto to = r.back_end;
+  if (r.back_epoch != last_epoch_) {
+    const auto first = std::find_if(epochs_.begin(), epochs_.end(), [&](const auto& row) { return row.epoch > r.back_epoch; });
+    to = first == epochs_.end() ? start_ : std::max(first->first, start_);
+  }
+  // What the two logs have in common may end below what retention left there, though this log's end is above: behind all the
+  // same.
+  if (to < r.log_start && hw_ <= r.log_start) return begin_anew(r.log_start);
+  cut(to);
+}
+
+/// Retention at the leader went past this copy, or this copy may not be trusted: it becomes another, empty store (13).
+void replica::begin_anew(offset log_start) {
+  following_.nonce = 0;
+  damaged_ = verified_ = false;
+  clear(alarm_kind::damaged);
+  stale_facts_ = true;
+  hw_ = {};
+  barrier(actions::reset{record_->log_id, log_start});
 }
 
 /// 6.3: what is below the high watermark was acknowledged; a leader without it must never have been elected.

@@ -58,6 +58,8 @@ void replica::disown(const char* why) {
 /// See record.hpp: while the epoch is 0 nothing was ever acknowledged, so any copies of this log may be the first in-sync set.
 void replica::review_bootstrap() {
   const auto& r = *record_;
+  if (r.epoch.value == 0 && announced_store_ == store_ && !listed() && now_ - announced_ > 10 * limits_.retry)
+    announced_store_ = 0; // it may not have been stored: say it again
   if (r.epoch.value != 0 || pending_ || !stores_since_ || !r.wants(options_.node) || id_ != r.log_id) return;
   auto record = r;
   record.isr.clear();

@@ -283,6 +283,7 @@ void replica::go_on() {
   if (!record_ || role_ == role::starting || role_ == role::halted || !settled()) return;
   if (announced_store_ != store_ && id_ == record_->log_id && record_->wants(options_.node)) {
     announced_store_ = store_;
+    announced_ = now_;
     act(actions::announce_store{store_, id_});
   }
   answer_queries();
@@ -315,7 +316,7 @@ void replica::learn_high_watermark(offset hw) {
 void replica::set_role(replication::role r) {
   if (r == role_) return;
   role_ = r;
-  if (r != role::candidate) clear(alarm_kind::election_stuck);
+  if (r == role::leader) clear(alarm_kind::election_stuck);
   act(actions::role_changed{r, seen_epoch_});
 }
 

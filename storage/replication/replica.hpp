@@ -178,6 +178,7 @@ private:
   void ask_to_attach();
   void on_attach_reply(const message& m, const attach_reply& r);
   void cut(offset to);
+  void begin_anew(offset log_start);
   void on_data(const message& m, data& d);
   void say_fetch();
   void follower_tick();
@@ -231,6 +232,7 @@ private:
   std::size_t unsynced_bytes_ = 0;
   bool stale_facts_ = false; ///< a truncation or reset is under way: read the facts when it is synced
   std::uint64_t announced_store_ = 0;
+  instant announced_{};
   bool damaged_ = false;  ///< refill this copy before it counts again
   bool verified_ = false; ///< has held, since the process started, all that could be acknowledged (6.5)
 
@@ -273,7 +275,7 @@ private:
     storage::epoch target;
     std::uint64_t nonce = 0;
     std::map<std::string, std::pair<storage::epoch, offset>> reports;
-    instant asked{}, since{};
+    instant asked{}, since{}, dead_since{};
     instant not_before{}; ///< after resign()
   } election_;
   struct owed_report {

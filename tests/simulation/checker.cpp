@@ -84,7 +84,7 @@ void world::check_complete(const node& n, st::epoch e) {
 
 /// P1, I5: enough synced copies of the newest acknowledged entry, and so, by its hash, of all before it.
 void world::check_copies() {
-  if (acked_.empty()) return;
+  if (acked_.empty() || wipe_any_) return;
   unsigned copies = 0;
   for (const auto& n : nodes_) {
     const auto* e = n.storage.durable().covering(acked_.back().base);

@@ -27,7 +27,18 @@ void world::inject() {
       if (!which.up && which.life == life) start(which);
     });
   };
-  switch (random_.below(18)) {
+  switch (random_.below(19)) {
+  case 18: { // a slow disk, then a crash: the others may have synced what this one loses
+    auto& slow = leader_or_any();
+    note("fault: syncs of ", slow.name, " become slow, then it is killed");
+    slow.sync_max = 200 * ms;
+    time_.after(random_.between(20, 200) * ms, [this, &slow, restart] {
+      crash(slow, "killed with a slow disk");
+      slow.sync_max = 2 * ms;
+      restart(slow, random_.between(1, 10) * ms);
+    });
+    return;
+  }
   case 0:
   case 1:
   case 2: // killed; or a write or sync failed, which ends the process too
@@ -98,7 +109,14 @@ void world::inject() {
   case 15:
   case 16:
     damage(n);
-    if (!n.up) restart(n, down_for);
+    if (n.up) return;
+    restart(n, down_for);
+    if (random_.chance(50)) // before it is refilled
+      time_.after(down_for + random_.between(5, 120) * ms, [this, restart] {
+        auto& next = leader_or_any();
+        crash(next, "killed while another one is being refilled");
+        restart(next, 200 * ms);
+      });
     return;
   case 17:
     if (n.up && !n.paused && random_.chance(60)) {
@@ -141,10 +159,10 @@ void world::damage(node& n) {
     if (n.backups.size() < 3) n.backups.push_back(n.storage.durable());
     return;
   }
-  if (damaged(&n) >= bound || registry_->state().record.epoch.value == 0) return;
+  if ((damaged(&n) >= bound && !wipe_any_) || registry_->state().record.epoch.value == 0) return;
   crash(n, "before its disk is damaged");
   auto image = n.storage.durable();
-  const auto kind = random_.below(3);
+  const auto kind = wipe_any_ ? 0 : random_.below(3);
   if (kind == 0) {
     note("fault: the disk of ", n.name, " is replaced by an empty one");
     image = disk_image{settings_.bugs.keep_identity ? image.store : random_.next() | 1, {}, {}, {}, {}, {}};

@@ -39,6 +39,7 @@ world::world(settings s) : settings_(s), random_(s.seed), limits_(small_limits()
   }
   cut_.resize(count * count);
   source_.limit = random_.between(30, 150);
+  wipe_any_ = count > 1 && random_.chance(10);
   registry_ = std::make_unique<registry>(std::move(first));
   registry_->changed = [this] {
     for (auto& n : nodes_)
@@ -94,7 +95,7 @@ void world::run() {
   while (time_.now() < chaos_end && time_.step())
     if (!acked_.empty()) check_copies();
   heal();
-  const auto deadline = time_.now() + 30000 * ms;
+  const auto deadline = time_.now() + (wipe_any_ ? 5000 : 30000) * ms;
   for (auto next_look = time_.now(); time_.now() < deadline && time_.step();) {
     if (!acked_.empty()) check_copies();
     if (time_.now() < next_look) continue;
@@ -102,6 +103,8 @@ void world::run() {
     if (converged()) return;
     if ((stopped_ = needs_operator())) return;
   }
+  if (wipe_any_ && (stopped_ = std::any_of(nodes_.begin(), nodes_.end(), [](const auto& n) { return !n.alarms.empty(); })))
+    return;
   std::string states;
   for (const auto& n : nodes_)
     states += "\n  " + n.name + ": " + (n.machine ? rp::to_string(n.machine->role()) : "down") + ", " + state_of(n);

@@ -144,6 +144,7 @@ private:
   std::unique_ptr<registry> registry_;
   rp::limits limits_;
   bool chaos_ = true, registry_up_ = true, stopped_ = false;
+  bool wipe_any_ = false; ///< any disks may be replaced at once: data may be lost then, but never silently
   std::uint64_t faults_ = 0, unique_ = 0;
   std::vector<bool> cut_; ///< from * n + to
   unsigned loss_ = 0, delay_max_ = 3, repeat_ = 0;
