@@ -10,6 +10,8 @@ void replica::lead() {
   leading_.epoch = seen_epoch_;
   leading_.session = record_->leader_session;
   leading_.start = end_;
+  leading_.ticked = now_;
+  leading_.catch_up_bytes = static_cast<double>(limits_.catch_up_bytes_per_second) / 4;
   unacknowledged_entries_.clear();
   unacknowledged_ = 0;
   for (const auto& m : record_->isr) {
