@@ -65,6 +65,10 @@ struct end_epoch {};
 struct advance {
   offset high_watermark;
 };
+/// Follower only: partition_log::trim. The leader's retention dropped what is below, all of it acknowledged.
+struct trim {
+  offset start;
+};
 /// Leader only, after advance: sources may be told. What is below is never lost.
 struct acknowledged {
   offset high_watermark;
@@ -100,8 +104,9 @@ struct alarm {
 };
 } // namespace actions
 
-using action = std::variant<actions::send, actions::append_raw, actions::truncate, actions::see_epoch, actions::reset,
-                            actions::begin_epoch, actions::end_epoch, actions::advance, actions::acknowledged, actions::propose,
-                            actions::read_record, actions::announce_store, actions::role_changed, actions::alarm>;
+using action =
+    std::variant<actions::send, actions::append_raw, actions::truncate, actions::see_epoch, actions::reset, actions::begin_epoch,
+                 actions::end_epoch, actions::advance, actions::trim, actions::acknowledged, actions::propose,
+                 actions::read_record, actions::announce_store, actions::role_changed, actions::alarm>;
 
 } // namespace millrace::storage::replication

@@ -6,9 +6,18 @@
 namespace millrace::storage::replication {
 
 void replica::election_tick() {
+  if (!dead() || record_->epoch.value == 0) election_.dead_since = now_;
   if (!dead() || !listed() || damaged_) {
     election_.stand_at.reset();
     if (role_ == role::candidate) set_role(role::follower);
+    if (!dead()) clear(alarm_kind::election_stuck);
+    if (now_ - election_.dead_since > limits_.election_alarm && record_->wants(options_.node))
+      raise(alarm_kind::election_stuck,
+            "epoch " + std::to_string(record_->epoch.value) +
+                " has no leader, and no member of the in-sync set is elected; this copy "
+                "may not stand, because it is " +
+                (damaged_ ? "damaged" : "not in the set") +
+                ". Bring the nodes of the set back; if their disks are lost for good, an operator may force a leader");
     return;
   }
   // Without a lease of its own a claim could not be stored; a leader goes on, because nobody else may have noticed.

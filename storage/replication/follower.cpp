@@ -37,16 +37,7 @@ void replica::on_attach_reply(const message& m, const attach_reply& r) {
   if (role_ != role::follower || following_.attached || m.node != record_->leader_node) return;
   if (r.nonce != following_.nonce || following_.nonce == 0) return;
   const bool empty = last_epoch_.value == 0;
-  if (damaged_ || r.log_start > end_) {
-    // Retention at the leader went past this copy's end, or this copy may not be trusted: begin anew, as another store (13).
-    following_.nonce = 0;
-    damaged_ = verified_ = false;
-    clear(alarm_kind::damaged);
-    stale_facts_ = true;
-    hw_ = {};
-    barrier(actions::reset{record_->log_id, r.log_start});
-    return;
-  }
+  if (damaged_ || r.log_start > end_) return begin_anew(r.log_start);
   if (empty || (r.back_epoch == last_epoch_ && end_ <= r.back_end)) {
     following_.attached = true;
     following_.heard = now_;
@@ -56,9 +47,25 @@ void replica::on_attach_reply(const message& m, const attach_reply& r) {
     return;
   }
   following_.nonce = 0; // ask again after the truncation
-  if (r.back_epoch == last_epoch_) return cut(r.back_end);
-  const auto first = std::find_if(epochs_.begin(), epochs_.end(), [&](const auto& row) { return row.epoch > r.back_epoch; });
-  cut(first == epochs_.end() ? start_ : std::max(first->first, start_));
+  auto to = r.back_end;
+  if (r.back_epoch != last_epoch_) {
+    const auto first = std::find_if(epochs_.begin(), epochs_.end(), [&](const auto& row) { return row.epoch > r.back_epoch; });
+    to = first == epochs_.end() ? start_ : std::max(first->first, start_);
+  }
+  // What the two logs have in common may end below what retention left there, though this log's end is above: behind all the
+  // same.
+  if (to < r.log_start && hw_ <= r.log_start) return begin_anew(r.log_start);
+  cut(to);
+}
+
+/// Retention at the leader went past this copy, or this copy may not be trusted: it becomes another, empty store (13).
+void replica::begin_anew(offset log_start) {
+  following_.nonce = 0;
+  damaged_ = verified_ = false;
+  clear(alarm_kind::damaged);
+  stale_facts_ = true;
+  hw_ = {};
+  barrier(actions::reset{record_->log_id, log_start});
 }
 
 /// 6.3: what is below the high watermark was acknowledged; a leader without it must never have been elected.
@@ -83,8 +90,8 @@ void replica::say_fetch() {
 void replica::on_data(const message& m, data& d) {
   if (role_ != role::follower || !following_.attached || m.node != record_->leader_node) return;
   if (d.run != run_) return; // meant for this replica before it restarted
-  following_.heard = now_;
   if (d.verified) verified_ = true;
+  if (d.round == following_.round) following_.heard = now_; // else the fetch that began this round was lost
   if (d.round != following_.round || d.from < end_) return; // repeated, or sent before this follower asked again
   if (d.log_start > end_) return detach();
   if (d.from > end_) {
@@ -93,7 +100,8 @@ void replica::on_data(const message& m, data& d) {
     say_fetch();
     return;
   }
-  if (!d.entries.empty()) {
+  const bool idle = d.entries.empty();
+  if (!idle) {
     const bool empty = last_epoch_.value == 0;
     const auto& first = d.entries.front();
     if ((!empty && !(first.prev == last_hash_)) || first.epoch < last_epoch_ || d.entries.back().epoch > seen_epoch_)
@@ -104,9 +112,21 @@ void replica::on_data(const message& m, data& d) {
   }
   following_.leader_hw = std::max(following_.leader_hw, d.high_watermark);
   learn_high_watermark(following_.leader_hw);
+  if (idle) say_fetch(); // the leader's way to ask: the last fetch may have been lost, with what was durable
+  if (d.log_start > start_ && d.log_start <= hw_) {
+    trimmed(d.log_start);
+    act(actions::trim{d.log_start});
+  }
 }
 
 void replica::follower_tick() {
+  const auto& r = *record_;
+  if (r.epoch < seen_epoch_ && !r.leader_node.empty() && r.leader_node != options_.node && !dead() &&
+      now_ - following_.asked >= limits_.fetch_wait) {
+    // This replica took part in an election that came to nothing, and can take nothing from the old epoch any more.
+    following_.asked = now_;
+    return say(r.leader_node, refuse{seen_epoch_});
+  }
   if (!following_.attached || now_ - following_.heard < 3 * limits_.fetch_wait) return;
   // The leader speaks every fetch_wait: this fetch, or its answer, was lost; or the leader has forgotten this follower.
   following_.heard = now_;

@@ -58,6 +58,8 @@ void replica::disown(const char* why) {
 /// See record.hpp: while the epoch is 0 nothing was ever acknowledged, so any copies of this log may be the first in-sync set.
 void replica::review_bootstrap() {
   const auto& r = *record_;
+  if (r.epoch.value == 0 && announced_store_ == store_ && !listed() && now_ - announced_ > 10 * limits_.retry)
+    announced_store_ = 0; // it may not have been stored: say it again
   if (r.epoch.value != 0 || pending_ || !stores_since_ || !r.wants(options_.node) || id_ != r.log_id) return;
   auto record = r;
   record.isr.clear();
@@ -73,6 +75,7 @@ void replica::review_bootstrap() {
 
 void replica::review_in_sync() {
   if (role_ != role::leader || pending_) return;
+  if (!record_->wants(options_.node)) leading_.resigning = true; // moved away: first leadership, then the membership
   if (leading_.resigning) {
     const auto& isr = record_->isr;
     const bool others = std::any_of(isr.begin(), isr.end(), [&](const auto& m) {
@@ -122,7 +125,7 @@ bool replica::lags(const isr_member& m) {
   const auto at = leading_.followers.find(m.node);
   if (at == leading_.followers.end()) return true;
   const auto& p = at->second;
-  if (members_known_ && session_of(m.node) == 0 && now_ - p.heard > 2 * limits_.fetch_wait) return true;
+  if (members_revision_ != 0 && session_of(m.node) == 0 && now_ - p.heard > 2 * limits_.fetch_wait) return true;
   const bool counts = p.attached && p.store == m.store;
   if (counts && p.durable >= end_) return false;
   if (now_ - p.caught_up <= limits_.lag_time) return false;

@@ -10,6 +10,8 @@ void replica::lead() {
   leading_.epoch = seen_epoch_;
   leading_.session = record_->leader_session;
   leading_.start = end_;
+  leading_.ticked = now_;
+  leading_.catch_up_bytes = static_cast<double>(limits_.catch_up_bytes_per_second) / 4;
   unacknowledged_entries_.clear();
   unacknowledged_ = 0;
   for (const auto& m : record_->isr) {
@@ -48,6 +50,12 @@ ticket replica::appending(std::span<const raw_entry> entries) {
   for (auto& [node, p] : leading_.followers) feed(node, p);
   if (bugs_.leader_unsynced) move_high_watermark();
   return issued_;
+}
+
+void replica::trimmed(offset start) {
+  start_ = std::max(start_, start);
+  // The row that covers the log's start stays: it says which epoch the first entry may be of.
+  while (epochs_.size() > 1 && epochs_[1].first <= start_) epochs_.erase(epochs_.begin());
 }
 
 /// 6.2: the largest epoch of this log that is not above the follower's, and where it ends.

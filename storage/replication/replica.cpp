@@ -101,8 +101,10 @@ void replica::on_record(const std::optional<partition_record>& record, bool fres
     return;
   }
   if (record_ && record->mod_revision < record_->mod_revision) return;
-  record_ = record;
-  adopt_record();
+  if (!record_ || role_ == role::starting || record->mod_revision > record_->mod_revision) {
+    record_ = record;
+    adopt_record();
+  }
   if (fresh && pending_ && pending_->decided && pending_->kind == proposal::kind::claim) {
     // A guard on a session failed, and sessions do not come back. Should a copy of the claim still be stored, the record will
     // name a leader that does not lead, and disown() follows.
@@ -181,10 +183,11 @@ void replica::check_log_id() {
   }
 }
 
-void replica::on_members(std::map<std::string, std::uint64_t> members, std::uint64_t own_session) {
-  members_ = std::move(members);
-  members_known_ = true;
+void replica::on_members(std::map<std::string, std::uint64_t> members, std::uint64_t revision, std::uint64_t own_session) {
   own_session_ = own_session;
+  if (revision < members_revision_) return;
+  members_ = std::move(members);
+  members_revision_ = revision;
 }
 
 void replica::on_stores(const std::map<std::string, store_record>& stores) {
@@ -201,7 +204,7 @@ bool replica::dead() const {
   const auto& r = *record_;
   if (r.leader_node.empty()) return true;
   if (r.leader_node == options_.node) return own_session_ != 0 && own_session_ != r.leader_session;
-  return members_known_ && session_of(r.leader_node) != r.leader_session;
+  return members_revision_ >= r.leader_session && session_of(r.leader_node) != r.leader_session;
 }
 
 bool replica::is_listed(const std::string& node, std::uint64_t store) const {
@@ -280,6 +283,7 @@ void replica::go_on() {
   if (!record_ || role_ == role::starting || role_ == role::halted || !settled()) return;
   if (announced_store_ != store_ && id_ == record_->log_id && record_->wants(options_.node)) {
     announced_store_ = store_;
+    announced_ = now_;
     act(actions::announce_store{store_, id_});
   }
   answer_queries();
@@ -312,7 +316,7 @@ void replica::learn_high_watermark(offset hw) {
 void replica::set_role(replication::role r) {
   if (r == role_) return;
   role_ = r;
-  if (r != role::candidate) clear(alarm_kind::election_stuck);
+  if (r == role::leader) clear(alarm_kind::election_stuck);
   act(actions::role_changed{r, seen_epoch_});
 }
 

@@ -53,8 +53,9 @@ public:
   void tick(instant now);
   /// The partition's record; none: the partition was deleted. `fresh`: the answer to a read_record, which a watch never is.
   void on_record(const std::optional<partition_record>& record, bool fresh);
-  /// Who is alive: node -> session; and this process's own session, 0 while it has none. Old news does no harm.
-  void on_members(std::map<std::string, std::uint64_t> members, std::uint64_t own_session);
+  /// Who is alive: node -> session, as of this revision of the catalog; and this process's own session, 0 while it has none.
+  /// Old news does no harm: a session that began after `revision` is not taken for ended.
+  void on_members(std::map<std::string, std::uint64_t> members, std::uint64_t revision, std::uint64_t own_session);
   /// store/UID/PARTITION/ as known. Only needed where nobody else fills the first in-sync set.
   void on_stores(const std::map<std::string, store_record>& stores);
   /// `from` is who the transport says it is.
@@ -67,6 +68,8 @@ public:
   /// Leader: these entries are about to be written here (partition_log's before_write); followers get them now. Gives the ticket
   /// to name to synced(). Calling it while this replica does not lead is a bug: the log refuses such appends as fenced.
   ticket appending(std::span<const raw_entry> entries);
+  /// Retention here dropped what is below `start` (13): only on a leader, only below what all destinations have.
+  void trimmed(offset start);
   /// Gives leadership up, for maintenance: the others elect, this node stands again only after lag_time. No effect on a follower.
   void resign();
 
@@ -175,6 +178,7 @@ private:
   void ask_to_attach();
   void on_attach_reply(const message& m, const attach_reply& r);
   void cut(offset to);
+  void begin_anew(offset log_start);
   void on_data(const message& m, data& d);
   void say_fetch();
   void follower_tick();
@@ -228,6 +232,7 @@ private:
   std::size_t unsynced_bytes_ = 0;
   bool stale_facts_ = false; ///< a truncation or reset is under way: read the facts when it is synced
   std::uint64_t announced_store_ = 0;
+  instant announced_{};
   bool damaged_ = false;  ///< refill this copy before it counts again
   bool verified_ = false; ///< has held, since the process started, all that could be acknowledged (6.5)
 
@@ -236,7 +241,7 @@ private:
   bool reading_ = false;
   instant read_asked_{};
   std::map<std::string, std::uint64_t> members_;
-  bool members_known_ = false;
+  std::uint64_t members_revision_ = 0; ///< 0: never heard
   std::uint64_t own_session_ = 0;
   std::map<std::string, store_record> stores_;
   std::optional<instant> stores_since_;
@@ -270,7 +275,7 @@ private:
     storage::epoch target;
     std::uint64_t nonce = 0;
     std::map<std::string, std::pair<storage::epoch, offset>> reports;
-    instant asked{}, since{};
+    instant asked{}, since{}, dead_since{};
     instant not_before{}; ///< after resign()
   } election_;
   struct owed_report {
