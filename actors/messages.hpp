@@ -134,6 +134,7 @@ struct record_news {
   bool unknown = false;                                    ///< that read failed: the catalog cannot be reached
 };
 struct members_news {
+  std::uint64_t revision = 0;                    ///< of the catalog: what began later may not be in it
   std::map<std::string, std::uint64_t> sessions; ///< of the nodes that are alive
   std::uint64_t own = 0;
 };

@@ -1,6 +1,7 @@
 #include "runtime/node_process.hpp"
 
 #include "runtime/admin/admin_server.hpp"
+#include "runtime/cluster/cluster_runtime.hpp"
 #include "runtime/config/spec_parser.hpp"
 #include "runtime/config/units.hpp"
 #include "runtime/http/http_server.hpp"
@@ -15,6 +16,7 @@
 
 #include <atomic>
 #include <fstream>
+#include <random>
 #include <thread>
 
 namespace millrace::runtime {
@@ -81,6 +83,19 @@ void write_port_file(const std::filesystem::path& path, std::uint16_t port) {
 
 std::string host_of(const std::string& listen) { return listen.substr(0, listen.rfind(':')); }
 
+
+/// Identity of a data directory: who holds it after a crash is the node it was before.
+storage::result<std::uint64_t> data_id(storage::catalog& catalog) {
+  const std::string key = "data_id";
+  auto known = catalog.get(key);
+  if (!known) return known.error();
+  if (known.value()) return static_cast<std::uint64_t>(std::stoull(known.value()->value));
+  std::random_device device;
+  const std::uint64_t id = (std::uint64_t{device()} << 32 | device()) | 1;
+  if (auto stored = catalog.commit({{key, 0}}, {{key, std::to_string(id), 0}}); !stored) return stored.error();
+  return id;
+}
+
 } // namespace
 
 int run_node(const config::node_config& config) {
@@ -115,6 +130,15 @@ int run_node(const config::node_config& config) {
   node_options.limits = config.limits;
   node_options.parse = config::stored_spec_parser(spec_options);
   node_options.log = log;
+  std::unique_ptr<cluster::cluster_runtime> in_cluster;
+  if (config.cluster) {
+    auto id = data_id(store.value()->catalog());
+    if (!id) return critical("data_dir " + config.data_dir.string() + ": " + id.error().message);
+    auto joined = cluster::cluster_runtime::start(config, id.value(), config.has_http() ? config.http_listen : "", log);
+    if (!joined) return critical("cannot join cluster " + config.cluster->id + ": " + joined.error().message);
+    in_cluster = std::move(joined).value();
+    node_options.cluster = in_cluster->services();
+  }
   auto started = actors::node::start(node_options);
   if (!started) return critical("cannot start: " + started.error().message);
   auto node = std::move(started).value();
@@ -177,6 +201,7 @@ int run_node(const config::node_config& config) {
       drained ? "drained in " + config::duration_text(seconds) + ", ending"
               : "not drained within the limit, ending; acknowledged changes are durable and go on at the next start");
   if (!drained) ::_exit(0); // an actor that hangs must not hold the exit; the log's recovery is made for this
+  if (in_cluster) in_cluster->stop();
   node.reset();
   store.value().reset();
   return 0;

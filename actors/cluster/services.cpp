@@ -11,6 +11,7 @@ namespace cluster {
 
 members_news services::members() const {
   members_news out;
+  out.revision = mirror->revision(); // before the list, which may then be newer
   for (const auto& m : membership->members())
     if (m.alive) out.sessions[m.node] = m.session;
   out.own = membership->session();

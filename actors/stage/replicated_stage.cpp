@@ -110,14 +110,8 @@ void replicated_stage_state::on_frame(const replica_frame& f) {
                    "a replication message of " + f.from + " is refused: " + message.error().message);
     return;
   }
-  storage::offset log_start;
-  if (const auto* d = std::get_if<replication::data>(&message.value().body)) log_start = d->log_start;
-  const auto epoch = message.value().epoch;
   replica->on_message(f.from, std::move(message).value());
   act();
-  if (replica && replica->attached() && epoch == replica->epoch() && log_start > copy->start() &&
-      log_start <= copy->high_watermark())
-    if (auto trimmed = copy->trim_to(log_start); !trimmed) disk_failed(trimmed.error(), "dropping old entries");
 }
 
 void replicated_stage_state::on_record(const record_news& n) {
@@ -136,7 +130,7 @@ void replicated_stage_state::on_proposal(const proposal_news& n) {
 
 void replicated_stage_state::on_members(const members_news& n) {
   if (!replica) return;
-  replica->on_members(n.sessions, n.own);
+  replica->on_members(n.sessions, n.revision, n.own);
   act();
 }
 
@@ -218,6 +212,10 @@ void replicated_stage_state::perform(replication::actions::acknowledged& a) {
     sent.front().promise.deliver(sent.front().reply);
     sent.pop_front();
   }
+}
+
+void replicated_stage_state::perform(replication::actions::trim& a) {
+  if (auto ok = copy->trim_to(a.start); !ok) disk_failed(ok.error(), "dropping entries that the leader dropped");
 }
 
 void replicated_stage_state::perform(replication::actions::propose& a) {
@@ -460,8 +458,10 @@ void replicated_stage_state::trim(storage::offset floor) {
       ctx->node->log("warn", ctx->component("stage"), "retention could not drop files: " + first.error().message);
     return;
   }
-  if (first.value() > before)
-    ctx->node->log("info", ctx->component("stage"), "retention dropped offsets below " + std::to_string(first.value().value));
+  if (first.value() <= before) return;
+  ctx->node->log("info", ctx->component("stage"), "retention dropped offsets below " + std::to_string(first.value().value));
+  replica->trimmed(first.value());
+  act();
 }
 
 stage_actor::behavior_type replicated_stage(stage_actor::stateful_pointer<replicated_stage_state> self, pipeline_context_ptr ctx,

@@ -78,6 +78,7 @@ private:
   void perform(storage::replication::actions::end_epoch& a);
   void perform(storage::replication::actions::advance& a);
   void perform(storage::replication::actions::acknowledged& a);
+  void perform(storage::replication::actions::trim& a);
   void perform(storage::replication::actions::propose& a);
   void perform(storage::replication::actions::read_record& a);
   void perform(storage::replication::actions::announce_store& a);

@@ -1,4 +1,5 @@
 // The node supervisor's part in a cluster: what the catalog says runs here, what another node leads is asked there.
+#include "actors/cluster/controller_view.hpp"
 #include "actors/cluster/hub.hpp"
 #include "actors/cluster/registrar.hpp"
 #include "actors/cluster/routed_calls.hpp"
@@ -81,11 +82,10 @@ void node_state::on_catalog() {
     else
       take_record(name, e, record.value());
   }
-  const std::string drain(cluster::drain_prefix), leave(cluster::leave_prefix);
-  if (mirror.get(drain + ctx->options.name) || mirror.get(leave + ctx->options.name))
-    for (auto& [name, e] : pipelines)
-      if (e.record && e.record->leader_node == ctx->options.name)
-        if (auto stage = cluster.hub->find({e.uid, 0})) self->send(stage, resign_atom::value);
+  const auto nodes = cluster::placement_nodes(cluster.membership->members());
+  for (auto& [name, e] : pipelines)
+    if (e.record && e.record->leader_node == ctx->options.name && cluster::should_resign(*e.record, nodes))
+      if (auto stage = cluster.hub->find({e.uid, 0})) self->send(stage, resign_atom::value);
 }
 
 void node_state::take_pipeline(const std::string& name, const storage::catalog_entry& stored) {

@@ -1,8 +1,8 @@
 #include "runtime/cluster/cluster_runtime.hpp"
 
+#include "actors/cluster/controller.hpp"
 #include "actors/cluster/hub.hpp"
 #include "runtime/link/node_link.hpp"
-#include "runtime/link/curve_keys.hpp"
 #include "runtime/version.hpp"
 #include "storage/etcd/etcd_catalog.hpp"
 
@@ -74,6 +74,12 @@ public:
     node_ = config.name;
     log_ = log;
     services_->membership = std::make_shared<actors::cluster::membership>(*catalog.value(), *services_->mirror, std::move(member));
+    controller_ = std::make_unique<actors::cluster::controller>(
+        *catalog.value(), *services_->mirror, *services_->membership, actors::cluster::controller_options{},
+        [](const actors::supervisor::pipeline_record& r) {
+          return std::optional(actors::cluster::pipeline_shape{1, r.replicas, r.min_in_sync, r.pin});
+        },
+        [log](const std::string& line) { log("info", "controller", line); });
     // Addresses come from the catalog: a node that moved is found again.
     listener_ = services_->mirror->listen("", [this] { changed(); });
     changed();
@@ -86,6 +92,7 @@ public:
 
   void stop() override {
     listener_.reset();
+    controller_.reset();
     if (link_) link_->stop();
     services_->membership.reset();
   }
@@ -119,6 +126,7 @@ private:
   actors::log_sink log_;
   std::mutex mutex_;
   std::map<std::string, std::string> addresses_;
+  std::unique_ptr<actors::cluster::controller> controller_;
   std::unique_ptr<storage::catalog_mirror::listener> listener_;
 };
 
