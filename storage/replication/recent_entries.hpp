@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <deque>
+#include <optional>
+#include <vector>
 
 namespace millrace::storage::replication {
 
