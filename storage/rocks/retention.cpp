@@ -74,10 +74,12 @@ result<offset> rocks_partition_log::trim(const retention_policy& policy, offset 
       limit);
   if (!start) return start.error();
   if (start.value() > first_) {
-    auto ready = carry(start.value());
+    // What was carried goes first: a start that grows with every call would be carried for ever and never reached.
+    const auto to = carried_below_ > first_ ? std::min(carried_below_, start.value()) : start.value();
+    auto ready = carry(to);
     if (!ready) return ready.error();
     if (ready.value())
-      if (auto ok = set_start(start.value()); !ok) return ok.error();
+      if (auto ok = set_start(to); !ok) return ok.error();
   }
   // Also after a crash between the two: files below the start are never part of the log again.
   if (auto ok = drop_below(first_); !ok) return ok.error();

@@ -456,6 +456,7 @@ BOOST_AUTO_TEST_CASE(what_retention_drops_is_said_again_for_replicas_that_begin_
   leader.acknowledge();
   early.acknowledge();
   const auto start = must(leader.log->trim(small, leader.copy->high_watermark(), now(), false));
+  // Whatever files are there by now: what was carried and acknowledged goes, and a later call carries more.
   BOOST_TEST(start.value > order.value);
   must(late.copy->reset(test_log, start));
   late.follow(leader);
