@@ -165,7 +165,7 @@ result<json> client::ask(const char* path, const json& body, call_options o) {
   int tokens = 0;
   std::map<std::string, std::string> said; // endpoint -> why not
   ++questions_;
-  for (std::size_t tries = 0;; ++tries) {
+  for (std::size_t tries = 0;;) {
     if (tries >= count) {
       // What may have been done is worth a second look: the caller would rather wait than not know.
       if (clock::now() - began >= options_.request_timeout * (maybe_done ? 2 : 1)) break;
@@ -178,6 +178,7 @@ result<json> client::ask(const char* path, const json& body, call_options o) {
     if (!token) {
       if (!maybe_done || !token.error().is(errc::unavailable)) return token.error();
       said[endpoint()] = token.error().message;
+      ++tries;
       continue;
     }
     const auto at = endpoint();
@@ -187,6 +188,7 @@ result<json> client::ask(const char* path, const json& body, call_options o) {
       maybe_done |= answer.what == http_answer::outcome::lost;
       said[at] = answer.error;
       failed(at, answer.error);
+      ++tries;
       continue;
     }
     json parsed;
@@ -199,8 +201,7 @@ result<json> client::ask(const char* path, const json& body, call_options o) {
     case refusal::kind::token:
       forget_token(token.value());
       if (++tokens > 3) return failure{errc::invalid, "etcd at " + at + " refuses a fresh token: " + refused.why.message};
-      if (tries > 0) --tries;
-      continue;
+      continue; // a token that has expired is no try: it must not use up the only endpoint
     case refusal::kind::final:
       answered(at);
       refused.why.message = "etcd at " + at + ": " + refused.why.message;
@@ -209,6 +210,7 @@ result<json> client::ask(const char* path, const json& body, call_options o) {
       maybe_done = true;
       said[at] = "etcd says: " + refused.why.message;
       failed(at, refused.why.message);
+      ++tries;
       continue;
     }
   }
