@@ -56,7 +56,7 @@ public:
     if (!drained_) caf::anon_send_exit(supervisor_, caf::exit_reason::user_shutdown);
     supervisor_ = nullptr;
     if (context_->options.cluster) context_->options.cluster->hub->clear(); // its handles keep actors alive
-    system_.reset(); // waits for all actors
+    system_.reset();                                                        // waits for all actors
   }
 
   void call(admin_call what, std::function<void(admin_reply)> done) override {

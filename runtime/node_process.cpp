@@ -83,7 +83,6 @@ void write_port_file(const std::filesystem::path& path, std::uint16_t port) {
 
 std::string host_of(const std::string& listen) { return listen.substr(0, listen.rfind(':')); }
 
-
 /// Identity of a data directory: who holds it after a crash is the node it was before.
 storage::result<std::uint64_t> data_id(storage::catalog& catalog) {
   const std::string key = "data_id";

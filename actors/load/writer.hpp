@@ -59,8 +59,8 @@ struct writer_state : row_gate {
   std::vector<storage::dead_letter> letters;
   std::size_t letter_bytes = 0;
   std::vector<std::pair<std::uint64_t, std::uint64_t>>
-      passed_keys;       ///< on_error continue: (key hash, offset) delivered while watched
-  bool prepared = false; ///< the transaction passes a redrive or discard entry
+      passed_keys;                         ///< on_error continue: (key hash, offset) delivered while watched
+  bool prepared = false;                   ///< the transaction passes a redrive or discard entry
   std::optional<control_request> outcomes; ///< what that entry does to dead letters: into the log before the commit
   std::uint64_t redriven_filtered = 0;
   std::int64_t redriven_dead = 0;

@@ -394,8 +394,7 @@ void replicated_stage_state::flush() {
   for (std::size_t i = 0; i < group.size(); ++i) {
     if (!taken[i]) continue;
     sent.push_back({end, reply, group[i].promise});
-    for (const auto& batch : group[i].request.batches)
-      reply.first.value += std::max(batch->count(), 1u); // state alone is an entry
+    for (const auto& batch : group[i].request.batches) reply.first.value += batch->count();
   }
   replica->synced(replica->issued());
   act();

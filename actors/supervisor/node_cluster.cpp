@@ -18,6 +18,7 @@ using namespace std::chrono_literals;
 namespace {
 constexpr auto answer_time = 60s, gather_time = 4s;
 constexpr auto look_time = 500ms; ///< how often unanswered questions are looked through
+constexpr auto resign_time = 15s; ///< how long somebody better must have been there
 constexpr std::string_view pipeline_prefix = "pipeline/";
 } // namespace
 
@@ -83,9 +84,19 @@ void node_state::on_catalog() {
       take_record(name, e, record.value());
   }
   const auto nodes = cluster::placement_nodes(cluster.membership->members());
-  for (auto& [name, e] : pipelines)
-    if (e.record && e.record->leader_node == ctx->options.name && cluster::should_resign(*e.record, nodes))
-      if (auto stage = cluster.hub->find({e.uid, 0})) self->send(stage, resign_atom::value);
+  const auto now = std::chrono::steady_clock::now();
+  for (auto& [name, e] : pipelines) {
+    if (!e.record || e.record->leader_node != ctx->options.name || !cluster::should_resign(*e.record, nodes)) {
+      e.resign_since.reset();
+      continue;
+    }
+    // A preferred leader that comes and goes must not take the flow along each time.
+    if (!e.resign_since) e.resign_since = now;
+    const bool asked = std::any_of(nodes.begin(), nodes.end(),
+                                   [&](const auto& n) { return n.node == ctx->options.name && (n.draining || n.leaving); });
+    if (!asked && now - *e.resign_since < resign_time) continue;
+    if (auto stage = cluster.hub->find({e.uid, 0})) self->send(stage, resign_atom::value);
+  }
 }
 
 void node_state::take_pipeline(const std::string& name, const storage::catalog_entry& stored) {
@@ -226,6 +237,8 @@ void node_state::ask(const std::string& node, const admin_call& c, std::function
 
 void node_state::expire_questions() {
   self->delayed_send(self, look_time, tick_atom::value);
+  if (std::any_of(pipelines.begin(), pipelines.end(), [](const auto& kv) { return kv.second.resign_since.has_value(); }))
+    on_catalog();
   const auto now = std::chrono::steady_clock::now();
   for (auto it = questions.begin(); it != questions.end();) {
     if (now < it->second.deadline) {

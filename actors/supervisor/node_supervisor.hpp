@@ -31,7 +31,8 @@ struct node_state {
     std::string pin;
     std::uint32_t replicas = 1, min_in_sync = 1;
     std::optional<storage::partition_record> record; ///< none: the controller has not made it yet
-    bool ending = false;                             ///< the replica here is no longer wanted: its actors are on their way out
+    std::optional<std::chrono::steady_clock::time_point> resign_since;
+    bool ending = false; ///< the replica here is no longer wanted: its actors are on their way out
   };
   struct asked {
     std::string node;

@@ -14,8 +14,6 @@
 namespace millrace::runtime::cluster {
 namespace {
 
-using actors::cluster::services;
-
 std::string host_name() {
   char name[256] = {};
   return ::gethostname(name, sizeof name - 1) == 0 ? name : "";
@@ -26,7 +24,9 @@ public:
   storage::result<void> begin(const config::node_config& config, std::uint64_t data_id, const std::string& http_address,
                               const actors::log_sink& log) {
     const auto& c = *config.cluster;
-    auto say = [log](const char* component) { return [log, component](const std::string& line) { log("warn", component, line); }; };
+    auto say = [log](const char* component) {
+      return [log, component](const std::string& line) { log("warn", component, line); };
+    };
     storage::etcd_options etcd;
     etcd.endpoints = c.etcd_endpoints;
     etcd.ca = c.etcd_ca;
@@ -73,7 +73,8 @@ public:
     member.on_session = [this](std::uint64_t) { changed(); };
     node_ = config.name;
     log_ = log;
-    services_->membership = std::make_shared<actors::cluster::membership>(*catalog.value(), *services_->mirror, std::move(member));
+    services_->membership =
+        std::make_shared<actors::cluster::membership>(*catalog.value(), *services_->mirror, std::move(member));
     controller_ = std::make_unique<actors::cluster::controller>(
         *catalog.value(), *services_->mirror, *services_->membership, actors::cluster::controller_options{},
         [](const actors::supervisor::pipeline_record& r) {
@@ -88,7 +89,7 @@ public:
 
   ~running() override { stop(); }
 
-  std::shared_ptr<services> services() const override { return services_; }
+  std::shared_ptr<actors::cluster::services> services() const override { return services_; }
 
   void stop() override {
     listener_.reset();
@@ -106,8 +107,7 @@ private:
       if (m.node == node_ || m.record.link_address.empty()) continue;
       known.insert(m.node);
       if (addresses_[m.node] == m.record.link_address) continue;
-      if (auto set = link_->set_peer(m.node, m.record.link_address); !set)
-        log_("warn", "link", set.error().message);
+      if (auto set = link_->set_peer(m.node, m.record.link_address); !set) log_("warn", "link", set.error().message);
       addresses_[m.node] = m.record.link_address;
     }
     for (auto it = addresses_.begin(); it != addresses_.end();) {
