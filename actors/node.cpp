@@ -78,6 +78,15 @@ public:
               "a body of " + std::to_string(bytes) + " bytes is above limits.body, " +
                   std::to_string(context_->options.limits.body_bytes),
               0};
+    if (!target->ingest || !target->waiting.empty())
+      if (const auto leader = router_->leader_of(head.pipeline)) {
+        if (leader->address.empty())
+          return {503, 0,
+                  "node " + leader->node + " leads pipeline " + head.pipeline +
+                      ", and has told no address of its HTTP server that others can reach: push there",
+                  5};
+        return {307, 0, "node " + leader->node + " leads pipeline " + head.pipeline, 0, "http://" + leader->address};
+      }
     if (!target->waiting.empty()) return {503, 0, target->waiting, 5};
     auto& credit = router_->credit;
     if (credit.bytes.load() > 0 && credit.bytes.load() + bytes > credit.bytes_max)

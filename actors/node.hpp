@@ -66,6 +66,8 @@ struct admin_call {
     repair,   ///< load, filter (JSON: differences as verify gave them): the source reads those keys again
     snapshot, ///< name: a table that the source reads whole again, beside the changes
     ready,    ///< {ready: bool, reasons: [...]}: ready means that changes move or that there are none
+    maintain, ///< name: a node; from: drain, undrain, decommission, replace, keep; load: replace's successor; force. {"node",
+              ///< "action", "will": what happens now, "notes": [...]}
   };
   method what = method::list;
   std::string pipeline, load, name;
@@ -94,10 +96,11 @@ struct push_request {
   bool has_sequence = false;
 };
 struct push_reply {
-  int status = 503; ///< HTTP: 200, 400, 401, 403, 404, 409, 413, 429, 503
+  int status = 503; ///< HTTP: 200, 307, 400, 401, 403, 404, 409, 413, 429, 503
   std::uint64_t accepted = 0;
   std::string message;         ///< why not
   int retry_after_seconds = 0; ///< with 429 and 503
+  std::string location = {};   ///< with 307: the path below it is the same
 };
 
 /// Owner: runtime/. call() and push() are thread safe; their callbacks come exactly once, on a thread of the actor system.

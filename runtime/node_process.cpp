@@ -133,7 +133,7 @@ int run_node(const config::node_config& config) {
   if (config.cluster) {
     auto id = data_id(store.value()->catalog());
     if (!id) return critical("data_dir " + config.data_dir.string() + ": " + id.error().message);
-    auto joined = cluster::cluster_runtime::start(config, id.value(), config.has_http() ? config.http_listen : "", log);
+    auto joined = cluster::cluster_runtime::start(config, id.value(), log);
     if (!joined) return critical("cannot join cluster " + config.cluster->id + ": " + joined.error().message);
     in_cluster = std::move(joined).value();
     node_options.cluster = in_cluster->services();

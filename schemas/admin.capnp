@@ -53,4 +53,6 @@ interface Operator extends(Viewer) {
 }
 interface Administrator extends(Operator) {
   killActor @0 (actor :Text) -> (reply :Reply);            # for tests of supervision: ends one actor as a bug would
+  maintain @1 (action :Text, node :Text, successor :Text, force :Bool) -> (reply :Reply);
+  # action: drain, undrain, decommission, replace (node by successor), keep. Works at any node of a cluster.
 }

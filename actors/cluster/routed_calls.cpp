@@ -56,7 +56,8 @@ result<routed_call> decode_routed(const std::string& from, const frame& f) {
     }
     auto& c = out.call;
     const int what = about.at("call");
-    if (what < 0 || what > static_cast<int>(admin_call::method::ready)) return bad("it asks for what this version does not know");
+    if (what < 0 || what > static_cast<int>(admin_call::method::maintain))
+      return bad("it asks for what this version does not know");
     c.what = static_cast<admin_call::method>(what);
     if (c.what == admin_call::method::apply) return bad("a spec is applied at the node that got it");
     c.pipeline = about.at("pipeline");

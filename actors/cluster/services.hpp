@@ -5,6 +5,8 @@
 #include "actors/cluster/transport.hpp"
 #include "storage/catalog_mirror.hpp"
 
+#include <nlohmann/json.hpp>
+
 namespace millrace::actors {
 struct members_news;
 }
@@ -21,6 +23,10 @@ struct services {
   std::shared_ptr<cluster::transport> transport;
   std::shared_ptr<cluster::membership> membership;
   std::shared_ptr<cluster::hub> hub;
+  /// What only runtime knows of this node, for `cluster status`: an object with catalog, reason, etcd, controller, shortages.
+  std::function<nlohmann::ordered_json()> facts;
+  /// Samples of links, etcd, membership and controller, as the end of node.hpp says.
+  std::function<nlohmann::ordered_json()> samples;
 
   members_news members() const;
 };

@@ -17,8 +17,9 @@ using namespace std::chrono_literals;
 
 namespace {
 constexpr auto answer_time = 60s, gather_time = 4s;
-constexpr auto look_time = 500ms; ///< how often unanswered questions are looked through
-constexpr auto resign_time = 15s; ///< how long somebody better must have been there
+constexpr auto look_time = 500ms;                  ///< how often unanswered questions are looked through
+constexpr auto resign_time = 15s;                  ///< how long somebody better must have been there
+constexpr std::size_t routed_bytes_max = 7u << 20; ///< below a link's largest frame, whatever its configuration
 constexpr std::string_view pipeline_prefix = "pipeline/";
 } // namespace
 
@@ -83,6 +84,7 @@ void node_state::on_catalog() {
     else
       take_record(name, e, record.value());
   }
+  update_leaders();
   const auto nodes = cluster::placement_nodes(cluster.membership->members());
   const auto now = std::chrono::steady_clock::now();
   for (auto& [name, e] : pipelines) {
@@ -96,6 +98,24 @@ void node_state::on_catalog() {
                                    [&](const auto& n) { return n.node == ctx->options.name && (n.draining || n.leaving); });
     if (!asked && now - *e.resign_since < resign_time) continue;
     if (auto stage = cluster.hub->find({e.uid, 0})) self->send(stage, resign_atom::value);
+  }
+}
+
+void node_state::update_leaders() {
+  const auto known = ctx->options.cluster->membership->members();
+  for (const auto& [name, e] : pipelines) {
+    const auto leader = leader_of(e);
+    push_router::leader at;
+    if (leader != ctx->options.name) at.node = leader;
+    for (const auto& m : known)
+      if (m.node == at.node) at.address = m.record.http_address;
+    router->set_leader(name, std::move(at));
+    if (e.actor || !e.spec) continue;
+    push_router::target route; // no copy of it is here
+    route.pushed = e.spec->source.type == "http";
+    route.token = e.spec->source.token;
+    route.waiting = "no node leads the pipeline now";
+    router->set(name, std::move(route));
   }
 }
 
@@ -158,6 +178,7 @@ void node_state::take_record(const std::string& name, entry& e, const storage::p
                 it->second.ending = false;
                 deleted.push_back(uid);
                 drop_deleted();
+                update_leaders();
               },
               [](const caf::error&) {});
     }
@@ -213,7 +234,27 @@ result<void> node_state::place(const pipeline_spec& spec, entry& e) const {
     e.replicas = 1;
   }
   e.min_in_sync = spec.log.min_in_sync != 0 ? spec.log.min_in_sync : std::min(2u, e.replicas);
-  if (e.record && e.record->min_in_sync != 0 && e.min_in_sync > e.replicas) e.min_in_sync = e.replicas;
+  if (e.min_in_sync > e.replicas)
+    return make_failure(errc::invalid, "pipeline " + spec.name + ": log.min_in_sync is " + std::to_string(e.min_in_sync) +
+                                           ", but there is one copy, because " + why + "; expected 1");
+  // The parser cannot tell where replicas are left out: how many there are by default is the cluster's.
+  if (e.min_in_sync == 1 && e.replicas > 1)
+    return make_failure(errc::invalid, "pipeline " + spec.name + ": log.min_in_sync is 1, log.replicas " +
+                                           std::to_string(e.replicas) +
+                                           "; expected at least 2: with 1, what was acknowledged by one copy alone is lost "
+                                           "with its host");
+  if (!e.record || e.record->min_in_sync == 0) return storage::success();
+  // Elections rely on the record's: it stays for as long as the log does.
+  const auto stored = e.record->min_in_sync;
+  if (spec.log.min_in_sync != 0 && spec.log.min_in_sync != stored)
+    return make_failure(errc::invalid, "pipeline " + spec.name + ": log.min_in_sync is " + std::to_string(spec.log.min_in_sync) +
+                                           ", its log was made with " + std::to_string(stored) +
+                                           "; expected that: it cannot change");
+  if (e.replicas < stored)
+    return make_failure(errc::invalid, "pipeline " + spec.name + ": log.replicas is " + std::to_string(e.replicas) +
+                                           ", but its log was made with min_in_sync " + std::to_string(stored) +
+                                           ", which cannot change; expected at least as many");
+  e.min_in_sync = stored;
   return storage::success();
 }
 
@@ -263,7 +304,15 @@ void node_state::routed(const routed_call& r) {
   auto local = r.call;
   local.local = true;
   auto answer = [this, from = r.from, id = r.id](const admin_reply& reply) {
-    ctx->options.cluster->transport->send(from, cluster::encode_reply(id, reply), [](cluster::transport::outcome) {});
+    auto& transport = *ctx->options.cluster->transport;
+    if (reply.document.size() <= routed_bytes_max)
+      return transport.send(from, cluster::encode_reply(id, reply), [](cluster::transport::outcome) {});
+    transport.send(from,
+                   cluster::encode_reply(id, refused("refused", "the answer has " + std::to_string(reply.document.size()) +
+                                                                    " bytes, more than nodes hand on to each other; expected "
+                                                                    "--limit, or the question at node " +
+                                                                    ctx->options.name + ", which has the answer")),
+                   [](cluster::transport::outcome) {});
   };
   self->request(node_actor{self}, caf::infinite, local).then(answer, [this, answer](const caf::error& e) {
     answer(refused("internal", describe(e, self->system())));
@@ -282,10 +331,16 @@ std::optional<caf::result<admin_reply>> node_state::elsewhere(const admin_call& 
     return promise;
   }
   if (c.what == method::pause || c.what == method::resume) {
-    e.paused = c.what == method::pause;
+    const bool before = std::exchange(e.paused, c.what == method::pause);
     auto stored = store(c.pipeline, e);
+    if (!stored.ok) {
+      e.paused = before;
+      return stored;
+    }
     if (e.actor) self->send(e.actor, changed_atom::value, e.paused);
-    return stored;
+    return document({{"pipeline", c.pipeline},
+                     {"state", e.paused ? "paused" : "waiting"},
+                     {"reason", e.paused ? "" : "no node leads it now"}});
   }
   if (c.what == method::remove) return std::nullopt; // its actors here end first, if there are any
   std::string why = "no node leads pipeline " + c.pipeline + " now";
@@ -312,17 +367,17 @@ caf::result<admin_reply> node_state::everywhere(const admin_call& c) {
   struct gathered {
     std::size_t waiting = 1;
     json list = json::array();
-    std::vector<std::string> silent;
+    std::map<std::string, json> of; ///< by node
   };
   auto all = std::make_shared<gathered>();
   auto promise = self->make_response_promise<admin_reply>();
   auto arrived = [this, all, promise, what = c.what](const std::string& node, const admin_reply& r) mutable {
     if (!node.empty()) {
       auto doc = json::parse(r.ok ? r.document : "", nullptr, false);
-      if (doc.is_array())
-        for (auto& x : doc) all->list.push_back(std::move(x));
-      else
-        all->silent.push_back(node);
+      if (doc.is_array()) {
+        for (const auto& x : doc) all->list.push_back(x);
+        all->of[node] = std::move(doc);
+      }
     }
     if (--all->waiting > 0) return;
     if (what == admin_call::method::cluster) {
@@ -333,10 +388,12 @@ caf::result<admin_reply> node_state::everywhere(const admin_call& c) {
       // The one that leads speaks for a pipeline; one without a leader is spoken for here.
       json out = json::array();
       for (auto& [name, e] : pipelines) {
+        // Paused or failed, followers say so too, but only the leader knows the numbers.
         const json* best = nullptr;
-        for (const auto& x : all->list)
-          if (x.value("pipeline", "") == name && (!best || (*best)["state"] == "following")) best = &x;
-        if (best && (*best)["state"] != "following") {
+        if (const auto at = all->of.find(leader_of(e)); at != all->of.end())
+          for (const auto& x : at->second)
+            if (x.value("pipeline", "") == name && x.value("state", "") != "following") best = &x;
+        if (best) {
           out.push_back(*best);
           continue;
         }
@@ -365,64 +422,6 @@ caf::result<admin_reply> node_state::everywhere(const admin_call& c) {
             [arrived, me = ctx->options.name](const caf::error&) mutable { arrived(me, {}); });
   arrived({}, {});
   return promise;
-}
-
-json node_state::local_replicas() const {
-  json out = json::array();
-  for (const auto& v : ctx->options.cluster->hub->views()) {
-    json followers = json::object();
-    for (const auto& f : v.followers)
-      followers[f.node] = {{"attached", f.attached}, {"in_sync", f.in_sync}, {"durable", f.durable.value}};
-    out.push_back({{"node", ctx->options.name},
-                   {"uid", v.partition.uid},
-                   {"partition", v.partition.partition},
-                   {"role", v.role},
-                   {"epoch", v.epoch.value},
-                   {"end", v.end.value},
-                   {"high_watermark", v.high_watermark.value},
-                   {"followers", std::move(followers)},
-                   {"alarms", v.alarms}});
-  }
-  return out;
-}
-
-json node_state::cluster_document(const json& replicas) const {
-  const auto& cluster = *ctx->options.cluster;
-  json nodes = cluster::node_documents(cluster);
-  json partitions = json::array();
-  for (const auto& [name, e] : pipelines) {
-    json in_sync = json::array(), wanted = json::array(), lag = json::object(), alarms = json::array(), ends = json::object();
-    std::uint64_t high_watermark = 0, end = 0;
-    if (e.record) {
-      for (const auto& m : e.record->isr) in_sync.push_back(m.node);
-      for (const auto& r : e.record->replicas) wanted.push_back(r);
-    }
-    for (const auto& r : replicas) {
-      if (r.value("uid", "") != e.uid) continue;
-      for (const auto& a : r["alarms"]) alarms.push_back(a);
-      ends[r["node"].get<std::string>()] = r["end"];
-      if (r["role"] == "leader" && e.record && r["epoch"] == e.record->epoch.value) {
-        high_watermark = r["high_watermark"];
-        end = r["end"];
-      }
-    }
-    for (auto& [node, at] : ends.items()) {
-      const auto reached = at.get<std::uint64_t>();
-      if (!e.record || node != e.record->leader_node) lag[node] = end > reached ? end - reached : 0;
-    }
-    partitions.push_back({{"pipeline", name},
-                          {"partition", 0},
-                          {"leader", leader_of(e)},
-                          {"epoch", e.record ? e.record->epoch.value : 0},
-                          {"replicas", wanted},
-                          {"in_sync", in_sync},
-                          {"min_in_sync", e.min_in_sync},
-                          {"pinned_to", e.pin},
-                          {"high_watermark", high_watermark},
-                          {"lag", lag},
-                          {"alarms", alarms}});
-  }
-  return {{"nodes", nodes}, {"controller", cluster::controller_of(cluster)}, {"partitions", partitions}};
 }
 
 } // namespace millrace::actors::supervisor

@@ -339,6 +339,8 @@ caf::result<admin_reply> node_state::collect(const admin_call& c) {
       };
       add("millrace_disk_free_bytes", "Free bytes on the log's file system.", space.free_bytes);
       add("millrace_disk_reserve_bytes", "Appends wait below this many free bytes.", space.reserve_bytes);
+      if (clustered())
+        for (auto& sample : cluster_samples()) all->list.push_back(std::move(sample));
     }
     promise.deliver(document(all->list));
   };
@@ -368,6 +370,13 @@ caf::result<admin_reply> node_state::collect(const admin_call& c) {
 caf::result<admin_reply> node_state::call(const admin_call& c) {
   using method = admin_call::method;
   if (draining > 0) return refused("unavailable", "the node is stopping");
+  if (clustered() && c.what == method::actors && !c.pipeline.empty()) { // its copies on other nodes have actors too
+    const auto it = pipelines.find(c.pipeline);
+    if (it == pipelines.end())
+      return c.local ? document(json::array()) : refused("not_found", "no pipeline '" + c.pipeline + "'");
+    if (c.local) return it->second.actor ? forward(c, it->second) : document(json::array());
+    return everywhere(c);
+  }
   if (clustered() && !c.local && c.pipeline.empty() && (c.what == method::status || c.what == method::actors))
     return everywhere(c);
   switch (c.what) {
@@ -423,6 +432,8 @@ caf::result<admin_reply> node_state::call(const admin_call& c) {
     json node{{"node", ctx->options.name}, {"alive", true}, {"link", ""}, {"labels", json::object()}, {"lease_seconds", nullptr}};
     return document({{"nodes", json::array({node})}, {"controller", ctx->options.name}, {"partitions", partitions}});
   }
+  case method::maintain:
+    return maintain(c);
   case method::metrics:
   case method::ready:
     return collect(c);
@@ -433,15 +444,28 @@ caf::result<admin_reply> node_state::call(const admin_call& c) {
     if (c.pipeline.empty()) return collect(c);
     break;
   case method::kill_actor: {
+    // In a cluster each copy's actors have the same ids: NODE:ID means that node's, ID alone the leader's.
+    if (const auto colon = c.name.find(':'); clustered() && colon != std::string::npos) {
+      auto there = c;
+      const auto node = c.name.substr(0, colon);
+      there.name = c.name.substr(colon + 1);
+      there.local = true;
+      if (node == ctx->options.name) return call(there);
+      if (!members.sessions.contains(node)) return refused("not_found", "no node '" + node + "' is alive");
+      auto promise = self->make_response_promise<admin_reply>();
+      ask(node, there, [promise](const admin_reply& r) mutable { promise.deliver(r); });
+      return promise;
+    }
     const auto name = c.name.substr(0, c.name.find('/'));
     const auto it = pipelines.find(name);
     if (it == pipelines.end()) return refused("not_found", "no actor '" + c.name + "'; `millrace actors` lists them");
+    if (clustered() && c.local && it->second.actor && c.name != name) return forward(c, it->second);
+    if (clustered() && !c.local)
+      if (auto answer = elsewhere(c, it->second)) return std::move(*answer);
     if (c.name == name && it->second.actor) { // the pipeline supervisor itself: its children end with it, and it starts anew
       self->send_exit(it->second.actor, caf::exit_reason::kill);
       return document({{"killed", name}});
     }
-    if (clustered())
-      if (auto answer = elsewhere(c, it->second)) return std::move(*answer);
     return forward(c, it->second);
   }
   default:

@@ -84,7 +84,13 @@ struct node_state {
   void ask(const std::string& node, const admin_call& c, std::function<void(const admin_reply&)> done);
   void routed(const routed_call& r);
   void expire_questions();
+  /// Who leads what, for pushes that come to this node.
+  void update_leaders();
+  // node_maintenance.cpp
+  admin_reply maintain(const admin_call& c);
+  // cluster_status.cpp
   nlohmann::ordered_json local_replicas() const;
+  nlohmann::ordered_json cluster_samples() const;
   nlohmann::ordered_json cluster_document(const nlohmann::ordered_json& replicas) const;
 };
 

@@ -219,6 +219,13 @@ json pipeline_state::metrics() const {
                    {"sum", h.sum},
                    {"count", h.count}});
   };
+  for (const auto& [r, count] : restarts_by_role)
+    add("millrace_actor_restarts_total", "counter", "Actors started again after a failure.",
+        {{"pipeline", pipeline}, {"role", to_string(r)}}, count);
+  add_histogram("millrace_recovery_seconds", "From an actor's end until it worked again.", {{"pipeline", pipeline}}, recovery);
+  if (following) return out; // the leader speaks for the flow: nothing is counted twice
+  for (const auto& [stage, h] : batch_seconds)
+    add_histogram("millrace_batch_seconds", "Time of a stage's unit of work.", {{"pipeline", pipeline}, {"stage", stage}}, h);
   const json partition{{"pipeline", pipeline}, {"partition", "0"}};
   const auto info = ctx->log ? ctx->log->info() : storage::log_info{};
   if (ctx->log) {
@@ -261,12 +268,6 @@ json pipeline_state::metrics() const {
     stage_labels["stage"] = "load";
     add("millrace_mailbox_depth", "gauge", "Changes that wait for a stage's actors.", stage_labels, l.writer.queued);
   }
-  for (const auto& [r, count] : restarts_by_role)
-    add("millrace_actor_restarts_total", "counter", "Actors started again after a failure.",
-        {{"pipeline", pipeline}, {"role", to_string(r)}}, count);
-  add_histogram("millrace_recovery_seconds", "From an actor's end until it worked again.", {{"pipeline", pipeline}}, recovery);
-  for (const auto& [stage, h] : batch_seconds)
-    add_histogram("millrace_batch_seconds", "Time of a stage's unit of work.", {{"pipeline", pipeline}, {"stage", stage}}, h);
   return out;
 }
 

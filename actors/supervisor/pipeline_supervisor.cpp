@@ -352,6 +352,7 @@ void pipeline_state::update_route() {
   t.pushed = ctx->spec->source.type == "http";
   t.token = ctx->spec->source.token;
   t.ingest = handle<ingest_actor>(role::ingest);
+  if (following) t.waiting = "another node leads the pipeline, or none yet";
   if (paused) t.waiting = "the pipeline is paused";
   if (!stage_waiting.empty()) t.waiting = stage_waiting;
   if (!stage_failed.empty()) t.waiting = stage_failed;
@@ -409,7 +410,7 @@ void pipeline_state::on_stage(const stage_report& r) {
     if (auto* c = first(role::stage)) ready(*c);
     if (std::exchange(opened, false)) stop_workload(true); // who leads now fences what may still be under way
   }
-  if (stage_waiting.empty() != r.waiting.empty()) stage_waiting = r.waiting;
+  stage_waiting = r.waiting;
   if (r.opened) {
     ctx->log = r.log;
     ctx->dead_letters = r.dead_letters;

@@ -24,6 +24,11 @@ public:
     std::string waiting; ///< why nothing can be staged now; empty: it can
     bool pushed = false; ///< false: the pipeline's source is not `http`
   };
+  /// In a cluster: who leads the pipeline, if not this node.
+  struct leader {
+    std::string node;
+    std::string address; ///< HOST:PORT of its HTTP server as others reach it; empty: they do not
+  };
   void set(const std::string& pipeline, target t) {
     std::lock_guard lock(mutex_);
     targets_[pipeline] = std::move(t);
@@ -31,6 +36,19 @@ public:
   void remove(const std::string& pipeline) {
     std::lock_guard lock(mutex_);
     targets_.erase(pipeline);
+    leaders_.erase(pipeline);
+  }
+  void set_leader(const std::string& pipeline, leader l) {
+    std::lock_guard lock(mutex_);
+    if (l.node.empty())
+      leaders_.erase(pipeline);
+    else
+      leaders_[pipeline] = std::move(l);
+  }
+  std::optional<leader> leader_of(const std::string& pipeline) const {
+    std::lock_guard lock(mutex_);
+    const auto it = leaders_.find(pipeline);
+    return it == leaders_.end() ? std::nullopt : std::optional{it->second};
   }
   std::optional<target> find(const std::string& pipeline) const {
     std::lock_guard lock(mutex_);
@@ -42,6 +60,7 @@ public:
 private:
   mutable std::mutex mutex_;
   std::map<std::string, target> targets_;
+  std::map<std::string, leader> leaders_;
 };
 
 } // namespace millrace::actors::supervisor

@@ -151,6 +151,14 @@ public:
         request.setActor(c.name.c_str());
         return reply_to(request.send());
       }
+      case method::maintain: {
+        auto request = need(admin_).maintainRequest();
+        request.setAction(c.from.c_str());
+        request.setNode(c.name.c_str());
+        request.setSuccessor(c.load.c_str());
+        request.setForce(c.force);
+        return reply_to(request.send());
+      }
       case method::apply:
       case method::metrics:
       case method::ready:

@@ -197,6 +197,16 @@ protected:
     call.name = context.getParams().getActor().cStr();
     return forward(service_, *busy_, std::move(call), context);
   }
+  kj::Promise<void> maintain(MaintainContext context) override {
+    auto params = context.getParams();
+    actors::admin_call call;
+    call.what = method::maintain;
+    call.from = params.getAction().cStr();
+    call.name = params.getNode().cStr();
+    call.load = params.getSuccessor().cStr();
+    call.force = params.getForce();
+    return forward(service_, *busy_, std::move(call), context);
+  }
 };
 
 class bootstrap final : public schemas::Admin::Server {

@@ -72,6 +72,7 @@ int run(int argc, char** argv) {
   add_log_commands(app, context);
   add_dead_letter_commands(app, context);
   add_verify_command(app, context);
+  add_watch_commands(app, context);
   add_cluster_commands(app, context);
 
   try {

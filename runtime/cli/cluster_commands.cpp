@@ -2,55 +2,10 @@
 
 #include <CLI/CLI.hpp>
 
-#include <chrono>
-#include <map>
-#include <thread>
-
 namespace millrace::runtime::cli {
 namespace {
 
 using method = actors::admin_call::method;
-
-exit_status list_actors(command_context& context, const std::string& pipeline) {
-  auto answer = context.ask(about(method::actors, pipeline));
-  if (context.as_json()) return context.out_line(answer), exit_status::done;
-  table t({{"ID"},
-           {"ROLE"},
-           {"PIPELINE"},
-           {"LOAD"},
-           {"STATE"},
-           {"NODE"},
-           {"MAILBOX", true},
-           {"RESTARTS", true},
-           {"LAST ERROR"},
-           {"NOTE"}});
-  for (const auto& a : answer) {
-    auto state = field(a, "state");
-    auto restarts = count(a, "restarts");
-    t.row({field(a, "id"),
-           field(a, "role"),
-           field(a, "pipeline"),
-           field(a, "load"),
-           {state, colour_of_state(state)},
-           field(a, "node"),
-           grouped(count(a, "mailbox_depth")),
-           {grouped(restarts), restarts ? colour::yellow : colour::none},
-           field(a, "last_error"),
-           field(a, "note")});
-  }
-  context.out(t.text(context.screen));
-  return exit_status::done;
-}
-
-exit_status kill_actor(command_context& context, const std::string& id) {
-  actors::admin_call call;
-  call.what = method::kill_actor;
-  call.name = id;
-  auto answer = context.ask(call);
-  if (context.as_json()) return context.out_line(answer), exit_status::done;
-  context.out("actor " + id + " killed\n");
-  return exit_status::done;
-}
 
 std::string joined(const json& list) {
   std::string out;
@@ -58,123 +13,119 @@ std::string joined(const json& list) {
     for (const auto& v : list) out += (out.empty() ? "" : ",") + (v.is_string() ? v.get<std::string>() : v.dump());
   return out;
 }
+std::string pairs(const json& object) {
+  std::string out;
+  if (object.is_object())
+    for (const auto& [key, v] : object.items())
+      out += (out.empty() ? "" : " ") + key + "=" + (v.is_string() ? v.get<std::string>() : v.dump());
+  return out;
+}
+bool is(const json& row, const char* key) { return field(row, key) == "true"; }
+
+table_cell link_of(const json& node) {
+  if (!node.contains("connected")) return ""; // the node that was asked, or one that this one does not dial
+  return is(node, "connected") ? table_cell{"up", colour::green} : table_cell{"down", colour::red};
+}
 
 exit_status cluster_status(command_context& context) {
   actors::admin_call call;
   call.what = method::cluster;
   auto answer = context.ask(call);
   if (context.as_json()) return context.out_line(answer), exit_status::done;
-  table nodes({{"NODE"}, {"ALIVE"}, {"CONTROLLER"}, {"LINK"}, {"LEASE", true}});
-  auto controller = field(answer, "controller");
+  table nodes({{"NODE"}, {"ALIVE"}, {"STATE"}, {"CATALOG"}, {"CONTROLLER"}, {"ADDRESS"}, {"LINK"}, {"LABELS"}});
+  const auto controller = field(answer, "controller");
   for (const auto& n : answer.value("nodes", json::array())) {
-    bool alive = field(n, "alive") == "true";
+    const bool alive = is(n, "alive");
+    const auto state = is(n, "leaving") ? "leaving" : is(n, "draining") ? "draining" : "";
+    const auto catalog = field(n, "catalog");
     nodes.row({field(n, "node"),
                {alive ? "yes" : "no", alive ? colour::green : colour::red},
+               {state, colour::yellow},
+               {catalog, catalog == "member" ? colour::green : colour::yellow},
                field(n, "node") == controller ? "yes" : "",
                field(n, "link"),
-               field(n, "lease_seconds")});
+               link_of(n),
+               pairs(n.value("labels", json::object()))});
   }
   context.out(nodes.text(context.screen) + "\n");
-  table partitions(
-      {{"PIPELINE"}, {"PARTITION", true}, {"LEADER"}, {"EPOCH", true}, {"REPLICAS"}, {"IN SYNC"}, {"HIGH WATERMARK", true}});
-  for (const auto& p : answer.value("partitions", json::array()))
-    partitions.row({field(p, "pipeline"), field(p, "partition"), field(p, "leader"), field(p, "epoch"),
-                    joined(p.value("replicas", json::array())), joined(p.value("in_sync", json::array())),
-                    grouped(count(p, "high_watermark"))});
+  table partitions({{"PIPELINE"},
+                    {"PARTITION", true},
+                    {"LEADER"},
+                    {"EPOCH", true},
+                    {"REPLICAS"},
+                    {"IN SYNC"},
+                    {"MIN", true},
+                    {"HIGH WATERMARK", true},
+                    {"LAG"},
+                    {"PINNED TO"}});
+  for (const auto& p : answer.value("partitions", json::array())) {
+    const auto in_sync = p.value("in_sync", json::array()), replicas = p.value("replicas", json::array());
+    const auto leader = field(p, "leader");
+    partitions.row({field(p, "pipeline"),
+                    field(p, "partition"),
+                    leader.empty() ? table_cell{"none", colour::red} : table_cell{leader},
+                    field(p, "epoch"),
+                    joined(replicas),
+                    {joined(in_sync), in_sync.size() < replicas.size() ? colour::yellow : colour::none},
+                    field(p, "min_in_sync"),
+                    grouped(count(p, "high_watermark")),
+                    pairs(p.value("lag", json::object())),
+                    field(p, "pinned_to")});
+  }
   context.out(partitions.text(context.screen));
+  std::string below;
+  for (const char* key : {"alarms", "shortages"})
+    for (const auto& line : answer.value(key, json::array()))
+      below += context.screen.paint(std::string(key) == "alarms" ? "alarm: " : "shortage: ", colour::yellow) +
+               printable(line.get<std::string>()) + "\n";
+  if (!below.empty()) context.out("\n" + below);
   return exit_status::done;
 }
 
-struct top_options {
-  double interval_seconds = 1;
-  std::uint64_t rounds = 0; ///< 0: until interrupted
+struct maintain_options {
+  std::string node, successor;
+  bool force = false;
 };
 
-exit_status top(command_context& context, const top_options& o) {
-  std::map<std::string, std::uint64_t> before; // changes through, by pipeline/load
-  auto last = std::chrono::steady_clock::now();
-  for (std::uint64_t round = 0; o.rounds == 0 || round < o.rounds; ++round) {
-    if (round > 0) std::this_thread::sleep_for(std::chrono::duration<double>(o.interval_seconds));
-    actors::admin_call call;
-    call.what = method::list;
-    auto now = std::chrono::steady_clock::now();
-    auto seconds = std::chrono::duration<double>(now - last).count();
-    last = now;
-    auto all = json::array();
-    table t({{"PIPELINE"},
-             {"LOAD"},
-             {"STATE"},
-             {"INGESTED", true},
-             {"DELIVERED", true},
-             {"PER SECOND", true},
-             {"LAG", true},
-             {"DEAD LETTERS", true},
-             {"WORKERS", true},
-             {"MAILBOX", true},
-             {"REASON"}});
-    for (const auto& p : context.ask(call)) {
-      auto reply = context.node().call(about(method::status, field(p, "pipeline")));
-      if (!reply.ok && reply.code == "not_found") continue; // deleted between the two questions
-      auto s = context.document_of(reply);
-      for (const auto& l : s.value("loads", json::array())) {
-        auto letters = l.value("dead_letters", json::object());
-        auto through = count(l, "delivered") + count(l, "filtered") + count(letters, "total");
-        auto name = field(s, "pipeline") + "/" + field(l, "load");
-        auto rate = before.count(name) && seconds > 0 && through >= before[name]
-                        ? static_cast<double>(through - before[name]) / seconds
-                        : 0.0;
-        before[name] = through;
-        auto state = field(l, "state");
-        auto open = count(letters, "open");
-        auto reason = field(l, "reason");
-        t.row({field(s, "pipeline"),
-               field(l, "load"),
-               {state, colour_of_state(state)},
-               grouped(count(s, "ingested")),
-               grouped(count(l, "delivered")),
-               grouped(static_cast<std::uint64_t>(rate)),
-               grouped(count(l, "lag_changes")),
-               {grouped(open), open ? colour::yellow : colour::none},
-               field(l, "workers"),
-               grouped(count(l, "mailbox_depth")),
-               reason.empty() ? field(s, "reason") : reason});
-      }
-      all.push_back(std::move(s));
-    }
-    if (context.as_json()) {
-      context.out_line(all);
-      continue;
-    }
-    context.out((context.screen.is_terminal ? "\x1b[H\x1b[2J" : round > 0 ? "\n" : "") + t.text(context.screen));
-  }
+exit_status maintain(command_context& context, const char* action, const maintain_options& o) {
+  actors::admin_call call;
+  call.what = method::maintain;
+  call.from = action;
+  call.name = o.node;
+  call.load = o.successor;
+  call.force = o.force;
+  auto answer = context.ask(call);
+  if (context.as_json()) return context.out_line(answer), exit_status::done;
+  context.out("node " + o.node + ": " + printable(field(answer, "will")) + "\n");
+  for (const auto& n : answer.value("notes", json::array())) context.out("  " + printable(n.get<std::string>()) + "\n");
+  context.out("  watch it: " + field(answer, "watch") + "\n");
   return exit_status::done;
 }
 
 } // namespace
 
 void add_cluster_commands(CLI::App& app, command_context& context) {
-  auto name = std::make_shared<std::string>();
-  auto* actors_command = app.add_subcommand("actors", "The supervision tree: state, mailbox depth, restarts, last error");
-  actors_command->add_option("PIPELINE", *name, "Only of this pipeline");
-  auto* kill = actors_command->add_subcommand("kill", "End one actor as a bug would (for tests of supervision)")->group("");
-  kill->add_option("ID", *name, "As `actors` shows it")->required();
-  kill->callback([&context, name] { context.action = [&context, name] { return kill_actor(context, *name); }; });
-  actors_command->callback([&context, name, kill] {
-    if (!kill->parsed()) context.action = [&context, name] { return list_actors(context, *name); };
-  });
+  auto* cluster = app.add_subcommand("cluster", "Look at the cluster, take nodes out of it")->require_subcommand(1);
+  cluster->add_subcommand("status", "Nodes, leases, partition leaders, epochs, in-sync replicas, lag, alarms")
+      ->callback([&context] { context.action = [&context] { return cluster_status(context); }; });
 
-  auto* cluster = app.add_subcommand("cluster", "Look at the cluster")->require_subcommand(1);
-  cluster->add_subcommand("status", "Nodes, leases, partition leaders, epochs, in-sync replicas")->callback([&context] {
-    context.action = [&context] { return cluster_status(context); };
-  });
-
-  auto o = std::make_shared<top_options>();
-  auto* top_command = app.add_subcommand("top", "All loads, live");
-  top_command->add_option("--interval", o->interval_seconds, "Seconds between two looks")
-      ->check(CLI::Range(0.1, 3600.0))
-      ->capture_default_str();
-  top_command->add_option("--count", o->rounds, "Looks to take; until interrupted without it");
-  top_command->callback([&context, o] { context.action = [&context, o] { return top(context, *o); }; });
+  auto o = std::make_shared<maintain_options>();
+  auto add = [&](const char* action, const char* help) {
+    auto* command = cluster->add_subcommand(action, help);
+    const bool replaces = std::string_view(action) == "replace";
+    command->add_option(replaces ? "OLD" : "NODE", o->node, replaces ? "The node that is gone for good" : "The node")->required();
+    if (replaces) command->add_option("NEW", o->successor, "A running node that gets its copies")->required();
+    command->callback(
+        [&context, o, action] { context.action = [&context, o, action] { return maintain(context, action, *o); }; });
+    return command;
+  };
+  add("drain", "Have a node hand over what it leads, and give it nothing new: before a restart or an upgrade")
+      ->add_flag("--force", o->force, "Even if nobody could take over some of it now");
+  add("undrain", "Take a drain back");
+  add("decommission", "Have a node hand over all of its copies, to leave the cluster")
+      ->add_flag("--force", o->force, "Even if it holds what cannot move");
+  add("replace", "Give the copies of a node that is gone for good to another one");
+  add("keep", "Take back a decommission or a replace, as far as nothing has moved");
 }
 
 } // namespace millrace::runtime::cli

@@ -70,6 +70,7 @@ void add_status_command(CLI::App& pipeline, command_context& context);
 void add_log_commands(CLI::App& app, command_context& context);
 void add_dead_letter_commands(CLI::App& app, command_context& context);
 void add_verify_command(CLI::App& app, command_context& context);
+void add_watch_commands(CLI::App& app, command_context& context);
 void add_cluster_commands(CLI::App& app, command_context& context);
 
 /// `pipeline validate`.

@@ -1,10 +1,9 @@
 #include "runtime/cluster/cluster_runtime.hpp"
 
-#include "actors/cluster/controller.hpp"
 #include "actors/cluster/hub.hpp"
+#include "runtime/cluster/cluster_samples.hpp"
 #include "runtime/link/node_link.hpp"
 #include "runtime/version.hpp"
-#include "storage/etcd/etcd_catalog.hpp"
 
 #include <unistd.h>
 
@@ -21,8 +20,7 @@ std::string host_name() {
 
 class running final : public cluster_runtime {
 public:
-  storage::result<void> begin(const config::node_config& config, std::uint64_t data_id, const std::string& http_address,
-                              const actors::log_sink& log) {
+  storage::result<void> begin(const config::node_config& config, std::uint64_t data_id, const actors::log_sink& log) {
     const auto& c = *config.cluster;
     auto say = [log](const char* component) {
       return [log, component](const std::string& line) { log("warn", component, line); };
@@ -64,7 +62,7 @@ public:
     member.lease = c.lease;
     member.record.data_id = data_id;
     member.record.link_address = c.advertise;
-    member.record.http_address = http_address;
+    member.record.http_address = http_address(config);
     member.record.labels = c.labels;
     member.record.version = std::string(version);
     member.record.host = host_name();
@@ -81,6 +79,9 @@ public:
           return std::optional(actors::cluster::pipeline_shape{1, r.replicas, r.min_in_sync, r.pin});
         },
         [log](const std::string& line) { log("info", "controller", line); });
+    etcd_ = catalog.value();
+    services_->facts = [this] { return facts(); };
+    services_->samples = [this] { return samples(); };
     // Addresses come from the catalog: a node that moved is found again.
     listener_ = services_->mirror->listen("", [this] { changed(); });
     changed();
@@ -96,6 +97,26 @@ public:
     controller_.reset();
     if (link_) link_->stop();
     services_->membership.reset();
+  }
+
+  /// Of this node, for `cluster status`. Before stop() only: the actors, which ask, have ended by then.
+  nlohmann::ordered_json facts() const {
+    const auto member = services_->membership->status();
+    const auto etcd = etcd_->status();
+    nlohmann::ordered_json out{{"catalog", to_string(member.state)},
+                               {"since_alive_seconds", std::chrono::duration<double>(member.since_alive).count()},
+                               {"etcd", {{"reachable", etcd.reachable}, {"endpoint", etcd.endpoint}}}};
+    if (!member.reason.empty()) out["reason"] = member.reason;
+    if (!etcd.reachable && !etcd.last_error.empty()) out["etcd"]["last_error"] = etcd.last_error;
+    if (controller_)
+      if (auto c = controller_->status(); c.active) out["shortages"] = c.shortages;
+    return out;
+  }
+  nlohmann::ordered_json samples() const {
+    auto out = cluster_samples(services_->membership->status(), etcd_->status(),
+                               controller_ ? controller_->status() : actors::cluster::controller_status{});
+    for (auto& s : link_samples(link_->peers(), link_->counters())) out.push_back(std::move(s));
+    return out;
   }
 
 private:
@@ -122,6 +143,7 @@ private:
 
   std::shared_ptr<actors::cluster::services> services_ = std::make_shared<actors::cluster::services>();
   std::shared_ptr<link::node_link> link_;
+  std::shared_ptr<storage::etcd_catalog> etcd_;
   std::string node_;
   actors::log_sink log_;
   std::mutex mutex_;
@@ -132,11 +154,22 @@ private:
 
 } // namespace
 
+std::string http_address(const config::node_config& config) {
+  if (!config.has_http()) return {};
+  if (!config.http_advertise.empty()) return config.http_advertise;
+  const auto colon = config.http_listen.rfind(':');
+  const auto host = config.http_listen.substr(0, colon), port = config.http_listen.substr(colon + 1);
+  // A port of 0 is chosen later; what listens on loopback is for this host alone.
+  if (port == "0" || host.starts_with("127.") || host == "localhost" || host == "[::1]") return {};
+  if (host != "0.0.0.0" && host != "[::]" && host != "*") return config.http_listen;
+  const auto& others = config.cluster->advertise;
+  return others.substr(0, others.rfind(':')) + ":" + port;
+}
+
 storage::result<std::unique_ptr<cluster_runtime>> cluster_runtime::start(const config::node_config& config, std::uint64_t data_id,
-                                                                         const std::string& http_address,
                                                                          const actors::log_sink& log) {
   auto made = std::make_unique<running>();
-  if (auto ok = made->begin(config, data_id, http_address, log); !ok) return ok.error();
+  if (auto ok = made->begin(config, data_id, log); !ok) return ok.error();
   return std::unique_ptr<cluster_runtime>(std::move(made));
 }
 

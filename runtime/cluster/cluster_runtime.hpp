@@ -6,6 +6,10 @@
 
 namespace millrace::runtime::cluster {
 
+/// HOST:PORT where clients of other hosts find this node's HTTP server: `http.advertise`; else `http.listen`, if others reach it
+/// (every address: at the host of `link.advertise`). Empty: they do not.
+std::string http_address(const config::node_config& config);
+
 /// Owner: run_node(), for as long as the node's actors run.
 class cluster_runtime {
 public:
@@ -13,7 +17,7 @@ public:
   /// Listens for other nodes and begins to join; waits for neither etcd nor peers: a node whose etcd is away starts, and says so.
   /// Errors, for the operator: a key or peers file, an address that cannot be listened on, a certificate that is not there.
   static storage::result<std::unique_ptr<cluster_runtime>> start(const config::node_config& config, std::uint64_t data_id,
-                                                                 const std::string& http_address, const actors::log_sink& log);
+                                                                 const actors::log_sink& log);
   virtual std::shared_ptr<actors::cluster::services> services() const = 0;
   /// Before the actors end: no frame reaches them any more, the session is given back.
   virtual void stop() = 0;

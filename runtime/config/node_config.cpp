@@ -53,10 +53,9 @@ std::string address(document_reader& doc, section& s, std::string_view key, cons
   if (!is_address(*text) || text->substr(colon + 1) == "0")
     doc.wrong(v->at, s.inside(key) + " is " + described(*v) + "; expected HOST:PORT such as \"10.0.0.11:7072\"");
   else if (for_others && (text->starts_with("0.0.0.0:") || text->starts_with("[::]:") || text->starts_with("*:")))
-    doc.wrong(
-        v->at,
-        s.inside(key) + " is " + described(*v) +
-            ", which is no place that another host can reach; expected `link.advertise: HOST:PORT` with this host's address");
+    doc.wrong(v->at,
+              s.inside(key) + " is " + described(*v) +
+                  ", which is no place that another host can reach; expected `advertise: HOST:PORT` with this host's address");
   return *text;
 }
 
@@ -171,12 +170,13 @@ parsed_node_config parse_node_config(const std::string& text, const std::string&
     if (auto* v = s.take("http")) {
       section h(doc, *v, "http");
       if (auto* w = h.take("listen"))
-        if (auto address = doc.text(*w, "http.listen")) {
-          if (*address != "none" && !is_address(*address))
+        if (auto listen = doc.text(*w, "http.listen")) {
+          if (*listen != "none" && !is_address(*listen))
             doc.wrong(w->at, "http.listen is " + described(*w) +
                                  "; expected HOST:PORT such as \"127.0.0.1:7071\" (port 0: a free one), or none");
-          config.http_listen = *address;
+          config.http_listen = *listen;
         }
+      config.http_advertise = address(doc, h, "advertise", h.take("advertise"), true);
       if (h.ok()) h.finish();
     }
     if (auto* v = s.take("cluster")) read_cluster(doc, *v, config);

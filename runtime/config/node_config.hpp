@@ -30,6 +30,7 @@ struct node_config {
   std::filesystem::path data_dir = "./millrace-data";
   std::filesystem::path admin_socket;         ///< `admin.socket`; default admin.sock inside data_dir
   std::string http_listen = "127.0.0.1:7071"; ///< `http.listen`, HOST:PORT; port 0 takes a free one; `none`: no HTTP
+  std::string http_advertise;                 ///< `http.advertise`, HOST:PORT: where a client that came to another node is sent
   actors::node_limits limits;                 ///< memory 1GiB, workers: the host's cores, record 16MiB, body 64MiB
   std::uint64_t disk_reserve_bytes = 0;       ///< `limits.disk_reserve`; 0: the smaller of 512 MiB and 5 % of the file system
   std::string log_level = "info";             ///< trace | debug | info | warn | error

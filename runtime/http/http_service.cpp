@@ -12,6 +12,8 @@ const char* status_text(int status) {
   switch (status) {
   case 200:
     return "OK";
+  case 307:
+    return "Temporary Redirect";
   case 400:
     return "Bad Request";
   case 401:
@@ -44,6 +46,8 @@ const char* status_text(int status) {
 /// The codes of the admin RPC, where they fit.
 const char* code_of(int status) {
   switch (status) {
+  case 307:
+    return "elsewhere";
   case 400:
     return "invalid";
   case 401:
@@ -109,6 +113,7 @@ header_names::header_names() {
   allow = builder.add("Allow");
   authenticate = builder.add("WWW-Authenticate");
   content_encoding = builder.add("Content-Encoding");
+  location = builder.add("Location");
   table = builder.build();
 }
 
@@ -135,12 +140,19 @@ http_service::answer http_service::failure(int status, std::string message, int 
   return out;
 }
 
+http_service::answer http_service::refusal(const std::string& pipeline, const actors::push_reply& why) {
+  auto out = failure(why.status, why.message, why.retry_after_seconds);
+  if (!why.location.empty()) out.location = why.location + "/v1/pipelines/" + pipeline + "/changes";
+  return out;
+}
+
 kj::Promise<void> http_service::send(const char* route, bool head_only, answer what, Response& response) {
   ++counts_[{route, what.status}];
   kj::HttpHeaders headers(*names_.table);
   headers.set(kj::HttpHeaderId::CONTENT_TYPE, kj::str(what.content_type.c_str()));
   if (what.retry_after_seconds > 0) headers.set(names_.retry_after, kj::str(what.retry_after_seconds));
   if (what.allow) headers.set(names_.allow, what.allow);
+  if (!what.location.empty()) headers.set(names_.location, kj::str(what.location.c_str()));
   if (what.authenticate) headers.set(names_.authenticate, "Bearer");
   auto body = kj::heap<std::string>(std::move(what.body));
   auto stream = response.send(static_cast<kj::uint>(what.status), status_text(what.status), headers, body->size());
@@ -199,6 +211,7 @@ kj::Promise<http_service::answer> http_service::health() {
   if (node_.storage_failed()) return failure(503, "the node's storage has failed");
   actors::admin_call call;
   call.what = actors::admin_call::method::list;
+  call.local = true; // another node's silence is not this one's illness
   return timer_.timeoutAfter(duration(options_.health_timeout), ask(node_, std::move(call)))
       .then([](actors::admin_reply reply) {
         if (!reply.ok) return failure(503, reply.message);
@@ -283,7 +296,7 @@ kj::Promise<http_service::answer> http_service::take_push(std::string pipeline, 
   KJ_IF_MAYBE (length, body.tryGetLength()) announced = *length;
   // The node first: who may not push need not learn our limits.
   if (auto verdict = node_.may_push(head, announced); verdict.status != 0 && verdict.status != 200)
-    return failure(verdict.status, verdict.message, verdict.retry_after_seconds);
+    return refusal(head.pipeline, verdict);
   if (announced > options_.body_bytes_max)
     return failure(413, "the body has " + std::to_string(announced) + " bytes; expected at most limits.body, " +
                             std::to_string(options_.body_bytes_max));
@@ -294,19 +307,16 @@ kj::Promise<http_service::answer> http_service::take_push(std::string pipeline, 
   u->request = std::move(head);
   if (announced > 0) u->body.reserve(announced);
   auto& ref = *u;
-  return read_body(ref)
-      .then([this, &ref](kj::Maybe<answer> refused) -> kj::Promise<answer> {
-        KJ_IF_MAYBE (r, refused) return kj::mv(*r);
-        ref.handed_over = ref.body.size();
-        ref.request.body = std::move(ref.body);
-        ref.body.clear();
-        return push(node_, std::move(ref.request)).then([](actors::push_reply reply) {
-          if (reply.status != 200) return failure(reply.status, reply.message, reply.retry_after_seconds);
-          answer out;
-          out.body = dump({{"accepted", reply.accepted}});
-          return out;
-        });
-      })
+  return read_body(ref).then([this, &ref](kj::Maybe<answer> refused) -> kj::Promise<answer> {
+    KJ_IF_MAYBE (r, refused) return kj::mv(*r);
+    ref.handed_over = ref.body.size();
+    ref.request.body = std::move(ref.body);
+    ref.body.clear();
+    XX answer out;
+    out.body = dump({{"accepted", reply.accepted}});
+    return out;
+  });
+})
       .attach(kj::mv(u));
 }
 

@@ -14,7 +14,7 @@ namespace millrace::runtime::http {
 
 /// Every header that we read or write, registered once.
 struct header_names {
-  kj::HttpHeaderId producer, sequence, authorization, retry_after, allow, authenticate, content_encoding;
+  kj::HttpHeaderId producer, sequence, authorization, retry_after, allow, authenticate, content_encoding, location;
   kj::Own<kj::HttpHeaderTable> table;
   header_names();
 };
@@ -36,10 +36,12 @@ private:
     int retry_after_seconds = 0;
     const char* allow = nullptr;
     bool authenticate = false;
+    std::string location;
   };
   struct upload;
 
   static answer failure(int status, std::string message, int retry_after_seconds = 0);
+  static answer refusal(const std::string& pipeline, const actors::push_reply& why);
   kj::Promise<void> send(const char* route, bool head_only, answer what, Response& response);
 
   kj::Promise<answer> metrics();
