@@ -305,19 +305,46 @@ private:
         if (may_lead(w, w.list[i]) && (best == 0 || leads_[w.list[i]] < leads_[w.list[best]])) best = i;
       if (best) prefer(w, best);
     }
-    // Each exchange narrows a difference of at least two, so this ends.
-    for (bool again = true; again;) {
-      again = false;
-      for (auto& w : work_) {
-        if (w.moving || w.list.size() < 2 || !may_lead(w, w.list.front())) continue;
-        std::size_t best = 0;
-        for (std::size_t i = 1; i < w.list.size(); ++i)
-          if (may_lead(w, w.list[i]) && leads_[w.list[i]] + 1 < leads_[w.list.front()] &&
-              (best == 0 || leads_[w.list[i]] < leads_[w.list[best]]))
-            best = i;
-        if (best) prefer(w, best), again = true;
+    while (shift_leadership(may_lead, prefer)) {
+    }
+  }
+
+  /// From a node that leads too many to one that leads at least two fewer, in a chain where no single exchange helps: each node
+  /// between gives one and gets one. Each chain narrows a difference, so this ends; the shortest moves least. False: all is even.
+  template <class MayLead, class Prefer>
+  bool shift_leadership(const MayLead& may_lead, const Prefer& prefer) {
+    struct step {
+      work* w;
+      std::size_t index; ///< who leads it next, of w->list
+      std::string from;
+    };
+    std::vector<std::string> sources;
+    for (const auto& [node, n] : leads_) sources.push_back(node);
+    std::stable_sort(sources.begin(), sources.end(), [&](const auto& x, const auto& y) { return leads_[x] > leads_[y]; });
+    for (const auto& source : sources) {
+      std::map<std::string, step> reached;
+      std::vector<std::string> queue{source};
+      for (std::size_t at = 0; at < queue.size(); ++at) {
+        const auto from = queue[at];
+        for (auto& w : work_) {
+          if (w.moving || w.list.size() < 2 || w.list.front() != from || !may_lead(w, from)) continue;
+          for (std::size_t i = 1; i < w.list.size(); ++i) {
+            const auto& to = w.list[i];
+            if (to == source || reached.contains(to) || !may_lead(w, to)) continue;
+            reached.emplace(to, step{&w, i, from});
+            queue.push_back(to);
+            if (leads_[to] + 1 >= leads_[source]) continue;
+            for (auto node = to; node != source;) {
+              const auto taken = reached.at(node);
+              prefer(*taken.w, taken.index);
+              node = taken.from;
+            }
+            return true;
+          }
+        }
       }
     }
+    return false;
   }
 
   const placement_options& options_;

@@ -14,6 +14,7 @@ constexpr auto linger_time = 3ms;        ///< how long an open transaction waits
 constexpr auto transaction_time = 150ms; ///< and how long it may take while more comes
 constexpr std::size_t transaction_bytes_max = load_window_bytes / 2; ///< half: the dispatcher fills the other half meanwhile
 constexpr std::size_t letters_max = 20000, letter_bytes_max = 16u << 20;
+constexpr auto catalog_retry = 10s;
 constexpr auto backoff_min = 100ms, backoff_max = 5000ms;
 std::string delivered_key(const pipeline_context& ctx, const std::string& load) { return "delivered/" + ctx.uid + "/" + load; }
 } // namespace
@@ -47,13 +48,18 @@ void writer_state::claim() {
   };
   auto pending = letters_table.rewind_of(load->name);
   if (!pending) return storage_failed(pending.error());
+  result<bool> before = false;
+  if (at.created && !pending.value()) {
+    before = delivered_before();
+    if (!before) return fail(before.error()); // a lost destination must not pass for a new one
+  }
   bool move = pending.value().has_value();
   bool truncate = false;
   auto to = at.next;
   if (move) {
     to = pending.value()->to;
     truncate = pending.value()->truncate;
-  } else if (at.created && delivered_before()) {
+  } else if (before.value()) {
     // The table or file of earlier commits is gone. What the log still has is delivered again; a gap is never passed over.
     if (info.first.value > 0)
       return fail(make_failure(
@@ -109,18 +115,21 @@ void writer_state::claim() {
 }
 
 /// Whether this node remembers a commit of this load: after a restart only it can tell a lost destination from a new one.
-bool writer_state::delivered_before() const {
+result<bool> writer_state::delivered_before() const {
   auto known = ctx->node->options.catalog().get(delivered_key(*ctx, load->name));
-  return known && known.value().has_value();
+  if (!known) return known.error();
+  return known.value().has_value();
 }
 
 void writer_state::remember_delivery() {
-  if (remembered) return;
-  remembered = delivered_before();
-  if (remembered) return;
-  auto noted = ctx->node->options.catalog().commit({}, {{delivered_key(*ctx, load->name), "", 0}});
-  if (!noted && !ctx->node->fatal(noted.error(), who())) return;
-  remembered = true;
+  if (remembered || clock::now() < remember_at) return;
+  auto known = delivered_before();
+  if (known && !known.value())
+    if (auto noted = ctx->node->options.catalog().commit({}, {{delivered_key(*ctx, load->name), "", 0}}); !noted)
+      known = noted.error();
+  remembered = static_cast<bool>(known);
+  if (remembered || ctx->node->fatal(known.error(), who())) return;
+  remember_at = clock::now() + catalog_retry; // a catalog that is away costs seconds a question: not at each commit
 }
 
 void writer_state::fail(const failure& why) {

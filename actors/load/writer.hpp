@@ -72,6 +72,7 @@ struct writer_state : row_gate {
   caf::typed_response_promise<simple_reply> rewind_promise, drain_promise;
   rewind_request rewinding;
   std::chrono::steady_clock::time_point reported_at{};
+  std::chrono::steady_clock::time_point remember_at{};
   double commit_seconds = 0;
   bool pumping = false, lingering = false, remembered = false;
 
@@ -97,7 +98,7 @@ struct writer_state : row_gate {
   void isolate();
   void fail(const failure& why);
   void wait(const std::string& why);
-  bool delivered_before() const;
+  result<bool> delivered_before() const;
   void remember_delivery();
   void reset_transaction();
   void quarantine(storage::dead_letter letter);

@@ -179,8 +179,14 @@ void replicated_stage_state::act() {
 
 void replicated_stage_state::perform(replication::actions::send& a) {
   auto wire = replication::encode(a.what);
-  ctx->node->options.cluster->transport->send(a.to, {cluster::channel::replication, std::move(wire.head), std::move(wire.parts)},
-                                              [](cluster::transport::outcome) {}); // a lost one is asked for again
+  // A lost one is asked for again; one that can never arrive must be seen.
+  ctx->node->options.cluster->transport->send(
+      a.to, {cluster::channel::replication, std::move(wire.head), std::move(wire.parts)},
+      [ctx = ctx, to = a.to, kind = replication::kind_of(a.what)](cluster::transport::outcome o) {
+        if (o == cluster::transport::outcome::failed)
+          ctx->node->log("debug", ctx->component("stage"),
+                         std::string("a ") + kind + " message to node " + to + " was not delivered");
+      });
 }
 
 void replicated_stage_state::perform(replication::actions::append_raw& a) {

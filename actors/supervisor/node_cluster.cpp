@@ -120,6 +120,7 @@ void node_state::update_leaders() {
 }
 
 void node_state::take_pipeline(const std::string& name, const storage::catalog_entry& stored) {
+  if (const auto gone = removed.find(name); gone != removed.end() && stored.mod_revision < gone->second) return;
   auto& e = pipelines[name];
   if (e.removing || stored.mod_revision <= e.mod_revision) return;
   auto record = decode_record(stored.value);

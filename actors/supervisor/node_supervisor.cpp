@@ -218,6 +218,7 @@ caf::result<admin_reply> node_state::remove(const std::string& name) {
   auto promise = self->make_response_promise<admin_reply>();
   std::string log;
   if (auto opened = ctx->options.store->opened(e.uid, 0)) log = std::to_string(opened->info().id.value);
+  if (e.record) log = std::to_string(e.record->log_id.value);
   auto finish = [this, name, promise, log](const std::string& left) mutable {
     auto& e = pipelines.at(name);
     auto& catalog = ctx->options.catalog();
@@ -240,6 +241,7 @@ caf::result<admin_reply> node_state::remove(const std::string& name) {
       return;
     }
     const auto uid = e.uid;
+    removed[name] = done.value();
     pipelines.erase(name);
     deleted.push_back(uid);
     drop_deleted();

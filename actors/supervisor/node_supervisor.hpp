@@ -47,7 +47,8 @@ struct node_state {
   std::map<std::string, entry> pipelines;
   caf::typed_response_promise<simple_reply> drained;
   std::uint32_t draining = 0;
-  std::vector<std::string> deleted; ///< uids whose actors have ended, but may not all be gone
+  std::map<std::string, std::uint64_t> removed; ///< revision of each delete here: what the mirror shows of before is old news
+  std::vector<std::string> deleted;             ///< uids whose actors have ended, but may not all be gone
 
   void start();
   void sweep();

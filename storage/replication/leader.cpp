@@ -5,6 +5,10 @@
 
 namespace millrace::storage::replication {
 
+namespace {
+constexpr std::size_t entries_in_message = 1000; ///< each travels as a part of its own, and a link takes 1024 of them
+}
+
 void replica::lead() {
   leading_ = {};
   leading_.epoch = seen_epoch_;
@@ -178,6 +182,7 @@ void replica::feed(const std::string& node, progress& p) {
       return;
     }
     if (entries.value().empty()) return;
+    if (entries.value().size() > entries_in_message) entries.value().resize(entries_in_message);
     say_data(node, p, std::move(entries.value()));
   }
 }

@@ -175,7 +175,7 @@ private:
     owned_.reset();
     for (const auto& t : tables_) t->disconnect();
     fingerprint_.clear();
-    auto opened = session::open(load_.destination.connection, "millrace " + load_name());
+    auto opened = session::open(load_.destination.connection, session_name());
     if (!opened) return opened.error();
     owned_ = std::move(opened).value();
     session_ = owned_.get();
@@ -188,15 +188,14 @@ private:
     progress_.emplace(*session_, schema_, who_);
     session_->add(begin_text);
     if (auto ok = progress_->make(); !ok) return ok.error();
-    auto found = progress_->read_locked();
+    if (auto ok = end_predecessors(); !ok) return ok.error();
+    auto found = progress_->read(true);
     if (!found) return found.error();
     progress_row mine{log_text(who_.log), who_.epoch.value, 0, 0};
     bool created = true;
     if (const auto& row = found.value()) {
       if (row->log == mine.log) {
-        if (row->epoch > who_.epoch.value)
-          return make_failure(errc::fenced, name_ + ": " + load_name() + " was claimed by epoch " + std::to_string(row->epoch) +
-                                                ", ours is " + std::to_string(who_.epoch.value));
+        if (row->epoch > who_.epoch.value) return fenced(*row);
         mine.next = row->next;
         mine.filtered = row->filtered;
         created = false;
@@ -219,6 +218,40 @@ private:
     if (auto ok = progress_->put(mine); !ok) return ok.error();
     if (auto ok = attach(); !ok) return ok.error();
     return progress{{mine.next}, mine.filtered, created};
+  }
+
+  failure fenced(const progress_row& row) const {
+    return make_failure(errc::fenced, name_ + ": " + load_name() + " was claimed by epoch " + std::to_string(row.epoch) +
+                                          ", ours is " + std::to_string(who_.epoch.value));
+  }
+
+  /// Sessions of this load whose node is paused or cut off may keep an open transaction, and its locks on our rows, for hours:
+  /// the server does not know. They could not commit anyway: the fence sees to it. What moves is left alone, and so is a newer
+  /// writer.
+  result<void> end_predecessors() {
+    auto seen = session_->ask(progress_->read_text(), "the load's row in _millrace_offsets");
+    if (!seen)
+      return is(seen.error(), errc::refused) ? success() : result<void>(seen.error()); // the locking read names the right
+    if (seen.value().rows() == 0) return success();
+    auto row = progress_->parse(seen.value());
+    if (row && row.value().log == log_text(who_.log) && row.value().epoch > who_.epoch.value) return fenced(row.value());
+    auto ended = session_->ask("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = " +
+                                   session_->link().quote_text(session_name()) +
+                                   " AND pid <> pg_backend_pid() AND datname = current_database() AND usename = current_user"
+                                   " AND state <> 'idle' AND state_change < clock_timestamp() - interval '1 second'",
+                               "ending sessions of an earlier writer");
+    return ended ? success() : result<void>(ended.error());
+  }
+
+  /// PostgreSQL cuts a session's name at 63 bytes; two loads must never share one.
+  std::string session_name() const {
+    const auto whole = "millrace " + load_name();
+    if (whole.size() <= 63) return whole;
+    std::uint64_t hash = 14695981039346656037u; // FNV-1a: the same on every node, whatever its build
+    for (const unsigned char c : whole) hash = (hash ^ c) * 1099511628211u;
+    char tail[18];
+    std::snprintf(tail, sizeof tail, " %016llx", static_cast<unsigned long long>(hash));
+    return whole.substr(0, 63 - 17) + tail;
   }
 
   result<void> attach() {

@@ -71,8 +71,8 @@ result<progress_row> progress_table::parse(const pq::query_result& r) const {
                           " in _millrace_offsets was edited: expected epoch, next_offset and filtered from 0");
 }
 
-result<std::optional<progress_row>> progress_table::read_locked() {
-  auto r = s_.ask(read_text() + " FOR UPDATE", doing);
+result<std::optional<progress_row>> progress_table::read(bool lock) {
+  auto r = s_.ask(read_text() + (lock ? " FOR UPDATE" : ""), doing);
   if (!r) {
     if (is(r.error(), errc::refused) && r.error().message.find("42501") != std::string::npos)
       return make_failure(errc::refused, r.error().message + "; expected: GRANT SELECT, INSERT, UPDATE ON " + table_ +

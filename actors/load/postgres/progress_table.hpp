@@ -18,8 +18,8 @@ public:
   progress_table(session& s, std::string schema, const claim_request& who);
 
   result<void> make();
-  /// Locks the row until the transaction ends.
-  result<std::optional<progress_row>> read_locked();
+  /// `lock`: until the transaction ends.
+  result<std::optional<progress_row>> read(bool lock);
   result<void> put(const progress_row& row);
   /// SQL whose first four columns parse() reads, `more` behind them; no row: there is none.
   std::string read_text(const std::string& more = {}) const;

@@ -68,8 +68,16 @@ result<std::unique_ptr<session>> session::open(const std::string& conninfo, cons
   // A statement prepared against a small or empty table is used when it is large: without these it might keep joining by a scan
   // of the whole table. JIT would compile each of the few statements because of the cost that a disabled scan of our own
   // temporary table is given.
-  options.settings = {{"lock_timeout", "5000"},    {"enable_seqscan", "off"},  {"enable_hashjoin", "off"},
-                      {"enable_mergejoin", "off"}, {"enable_material", "off"}, {"jit", "off"}};
+  options.settings = {{"lock_timeout", "5000"},
+                      {"enable_seqscan", "off"},
+                      {"enable_hashjoin", "off"},
+                      {"enable_mergejoin", "off"},
+                      {"enable_material", "off"},
+                      {"jit", "off"},
+                      // The server's side: it forgets a host that is gone, and its locks, in half a minute instead of two hours.
+                      {"tcp_keepalives_idle", "10"},
+                      {"tcp_keepalives_interval", "5"},
+                      {"tcp_keepalives_count", "3"}};
   auto opened = pq::connection::open(conninfo, options);
   if (!opened) return opened.error();
   std::unique_ptr<session> made(new session(std::move(opened).value()));

@@ -2,7 +2,9 @@
 
 #include "postgres_support.hpp"
 
+#include <chrono>
 #include <random>
+#include <thread>
 
 using namespace millrace::test;
 using enum millrace::actors::data_type;
@@ -63,6 +65,31 @@ BOOST_AUTO_TEST_CASE(an_older_epoch_cannot_claim_and_a_newer_claim_fences_the_ol
   FAILS(old->claim(who(log_a, 5)), errc::fenced, "epoch 6");
   MUST(newer->begin());
   MUST(newer->commit({{1}, 0}));
+}
+
+BOOST_AUTO_TEST_CASE(a_writer_that_stands_still_in_its_transaction_does_not_hold_its_successor_up) {
+  auto paused = make(orders()), successor = make(orders());
+  const auto set = rows(shape()).insert({i(1), t("a")}).done();
+  MUST(paused->claim(who(log_a, 5)));
+  MUST(paused->begin());
+  MUST(paused->commit({{1}, 0})); // the table is there
+  MUST(paused->begin());
+  MUST(paused->apply(set, 0, 1, seen));
+  MUST(paused->flush(seen)); // holds the lock of a key from now on
+  const auto standing = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'millrace %' AND state = 'idle in "
+                        "transaction' AND state_change < clock_timestamp() - interval '1.1 seconds'";
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  while (rows_of(standing) == "0" && std::chrono::steady_clock::now() < deadline)
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  BOOST_REQUIRE(rows_of(standing) != "0");
+  MUST(successor->claim(who(log_a, 6)));
+  MUST(successor->begin());
+  MUST(successor->apply(set, 0, 1, seen));
+  MUST(successor->flush(seen));
+  MUST(successor->commit({{2}, 0}));
+  BOOST_TEST(!paused->commit({{2}, 0}));
+  FAILS(paused->claim(who(log_a, 5)), errc::fenced, "epoch 6");
+  BOOST_TEST(rows_of("SELECT count(*) FROM orders") == "1");
 }
 
 BOOST_AUTO_TEST_CASE(a_second_writer_of_the_same_epoch_fences_the_first) {
