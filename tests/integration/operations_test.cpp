@@ -5,6 +5,9 @@
 
 #include <boost/test/unit_test.hpp>
 
+#include <map>
+#include <set>
+
 namespace millrace::testing {
 namespace {
 
