@@ -408,7 +408,10 @@ caf::result<admin_reply> node_state::everywhere(const admin_call& c) {
       promise.deliver(document(out));
       return;
     }
-    promise.deliver(document(all->list));
+    json sorted = json::array(); // by node, whoever answered first
+    for (auto& [name, doc] : all->of)
+      for (auto& x : doc) sorted.push_back(std::move(x));
+    promise.deliver(document(sorted));
   };
   auto local = c;
   local.local = true;

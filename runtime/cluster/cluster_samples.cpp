@@ -19,7 +19,7 @@ void counter(json& out, const char* name, const char* help, json value, json lab
 
 json cluster_samples(const actors::cluster::membership_status& member, const storage::etcd_status& etcd,
                      const actors::cluster::controller_status& controller) {
-  using state = actors::cluster::membership_status::state;
+  using state = enum actors::cluster::membership_status::state; // a member has the same name
   json out = json::array();
   for (const auto s : {state::joining, state::member, state::unreachable, state::refused})
     gauge(out, "millrace_membership_state", "1 for the state of this node's membership.", member.state == s ? 1 : 0,

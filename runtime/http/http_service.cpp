@@ -307,16 +307,20 @@ kj::Promise<http_service::answer> http_service::take_push(std::string pipeline, 
   u->request = std::move(head);
   if (announced > 0) u->body.reserve(announced);
   auto& ref = *u;
-  return read_body(ref).then([this, &ref](kj::Maybe<answer> refused) -> kj::Promise<answer> {
-    KJ_IF_MAYBE (r, refused) return kj::mv(*r);
-    ref.handed_over = ref.body.size();
-    ref.request.body = std::move(ref.body);
-    ref.body.clear();
-    XX answer out;
-    out.body = dump({{"accepted", reply.accepted}});
-    return out;
-  });
-})
+  return read_body(ref)
+      .then([this, &ref](kj::Maybe<answer> refused) -> kj::Promise<answer> {
+        KJ_IF_MAYBE (r, refused) return kj::mv(*r);
+        ref.handed_over = ref.body.size();
+        ref.request.body = std::move(ref.body);
+        ref.body.clear();
+        auto pipeline = ref.request.pipeline;
+        return push(node_, std::move(ref.request)).then([pipeline](const actors::push_reply& reply) {
+          if (reply.status != 200) return refusal(pipeline, reply);
+          answer out;
+          out.body = dump({{"accepted", reply.accepted}});
+          return out;
+        });
+      })
       .attach(kj::mv(u));
 }
 
