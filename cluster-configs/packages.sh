@@ -14,7 +14,7 @@ packages=(
   # the quickstart's show
   sqlite3 jq curl
   # tests
-  libboost-test-dev libbenchmark-dev clang-format-14 iproute2 procps
+  libboost-test-dev libbenchmark-dev clang-format-14 iproute2 nftables procps
   postgresql postgresql-contrib
   etcd-server etcd-client openssl
 )

@@ -24,24 +24,23 @@ namespace {
 using namespace std::chrono_literals;
 using clock = std::chrono::steady_clock;
 
-int free_port() {
+int free_port(const std::string& address) {
   const int s = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   sockaddr_in a{};
   a.sin_family = AF_INET;
-  a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   socklen_t size = sizeof a;
-  if (s < 0 || bind(s, reinterpret_cast<sockaddr*>(&a), sizeof a) != 0 ||
+  if (s < 0 || inet_pton(AF_INET, address.c_str(), &a.sin_addr) != 1 || bind(s, reinterpret_cast<sockaddr*>(&a), sizeof a) != 0 ||
       getsockname(s, reinterpret_cast<sockaddr*>(&a), &size) != 0)
     throw std::runtime_error("no free port");
   close(s);
   return ntohs(a.sin_port);
 }
 
-bool listens(int port) {
+bool listens(const std::string& address, int port) {
   const int s = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   sockaddr_in a{};
   a.sin_family = AF_INET;
-  a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  inet_pton(AF_INET, address.c_str(), &a.sin_addr);
   a.sin_port = htons(static_cast<std::uint16_t>(port));
   const bool ok = s >= 0 && connect(s, reinterpret_cast<sockaddr*>(&a), sizeof a) == 0;
   if (s >= 0) close(s);
@@ -78,8 +77,8 @@ etcd_server::etcd_server(options o) : options_(std::move(o)) {
     auto& m = members_.emplace_back();
     m.name = "e" + std::to_string(i);
     m.data = folder_ + "/" + m.name;
-    m.client_port = free_port();
-    m.peer_port = free_port();
+    m.client_port = free_port(options_.address);
+    m.peer_port = free_port("127.0.0.1");
     initial_cluster_ += (i ? "," : "") + m.name + "=http://127.0.0.1:" + std::to_string(m.peer_port);
   }
   start_all();
@@ -159,7 +158,7 @@ void etcd_server::launch(member& m) {
 }
 
 void etcd_server::wait_until_it_listens(const member& m) const {
-  for (const auto deadline = clock::now() + 30s; !listens(m.client_port); std::this_thread::sleep_for(10ms)) {
+  for (const auto deadline = clock::now() + 30s; !listens(options_.address, m.client_port); std::this_thread::sleep_for(10ms)) {
     int status = 0;
     if (waitpid(m.pid, &status, WNOHANG) == m.pid) {
       const_cast<member&>(m).pid = -1;
@@ -178,13 +177,19 @@ void etcd_server::reap(member& m) {
 }
 
 std::string etcd_server::endpoint(int member) const {
-  return (options_.tls ? "https://127.0.0.1:" : "http://127.0.0.1:") +
+  return (options_.tls ? "https://" : "http://") + options_.address + ":" +
          std::to_string(members_[static_cast<std::size_t>(member)].client_port);
 }
 
 std::vector<std::string> etcd_server::endpoints() const {
   std::vector<std::string> all;
   for (int i = 0; i < members(); ++i) all.push_back(endpoint(i));
+  return all;
+}
+
+std::vector<int> etcd_server::ports() const {
+  std::vector<int> all;
+  for (const auto& m : members_) all.push_back(m.client_port);
   return all;
 }
 

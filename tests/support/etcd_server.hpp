@@ -19,6 +19,7 @@ public:
     std::string password;    ///< not empty: authentication on, for users `root` and `millrace`
     std::string user_prefix; ///< what `millrace` may read and write
     int token_ttl_seconds = 300;
+    std::string address = "127.0.0.1";  ///< where clients are listened to; members speak on 127.0.0.1
     std::vector<std::string> arguments; ///< more of etcd's own
   };
   etcd_server();
@@ -30,6 +31,7 @@ public:
   int members() const { return static_cast<int>(members_.size()); }
   std::string endpoint(int member = 0) const; ///< its client URL
   std::vector<std::string> endpoints() const;
+  std::vector<int> ports() const;                        ///< for clients
   std::string ca() const { return folder_ + "/ca.pem"; } ///< with TLS
 
   void kill9(int member);  ///< SIGKILL; answers once it is gone

@@ -86,13 +86,12 @@ pid_t launch(const std::vector<std::string>& command, const std::string& log, bo
   return pid;
 }
 
-int free_port() {
+int free_port(const std::string& address) {
   const int s = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   sockaddr_in a{};
   a.sin_family = AF_INET;
-  a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   socklen_t size = sizeof a;
-  if (s < 0 || bind(s, reinterpret_cast<sockaddr*>(&a), sizeof a) != 0 ||
+  if (s < 0 || inet_pton(AF_INET, address.c_str(), &a.sin_addr) != 1 || bind(s, reinterpret_cast<sockaddr*>(&a), sizeof a) != 0 ||
       getsockname(s, reinterpret_cast<sockaddr*>(&a), &size) != 0)
     throw std::runtime_error("no free port");
   close(s);
@@ -150,13 +149,16 @@ postgres_server::postgres_server(options o) : options_(std::move(o)) {
   while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
   }
   if (status != 0) throw std::runtime_error("initdb: " + slurp(said));
-  port_ = free_port();
+  port_ = free_port(options_.address);
   std::ofstream conf(data_ + "/postgresql.conf", std::ios::app);
-  conf << "listen_addresses = '127.0.0.1'\nunix_socket_directories = '" << folder_ << "'\nport = " << port_
+  conf << "listen_addresses = '" << options_.address << "'\nunix_socket_directories = '" << folder_ << "'\nport = " << port_
        << "\nmax_connections = 60\nshared_buffers = 128MB\nlog_line_prefix = '%m [%p] '\n";
   if (!options_.durable) conf << "fsync = off\nfull_page_writes = off\n";
   for (const auto& line : options_.settings) conf << line << '\n';
   conf.close();
+  if (!options_.network.empty())
+    std::ofstream(data_ + "/pg_hba.conf", std::ios::app)
+        << "host all all " << options_.network << " trust\nhost replication all " << options_.network << " trust\n";
   if (options_.auth != "trust") {
     std::ofstream hba(data_ + "/pg_hba.conf", std::ios::trunc);
     hba << "local all all trust\nlocal replication all trust\nhost all all 127.0.0.1/32 " << options_.auth
@@ -254,7 +256,7 @@ void postgres_server::thaw() {
 std::string postgres_server::log() const { return slurp(folder_ + "/server.log"); }
 
 std::string postgres_server::conninfo(const std::string& dbname, const std::string& user) const {
-  return "host=127.0.0.1 port=" + std::to_string(port_) + " dbname=" + dbname + " user=" + user;
+  return "host=" + options_.address + " port=" + std::to_string(port_) + " dbname=" + dbname + " user=" + user;
 }
 
 std::string postgres_server::socket_conninfo(const std::string& dbname, const std::string& user) const {

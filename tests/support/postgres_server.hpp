@@ -22,6 +22,8 @@ public:
     std::vector<std::string> settings; ///< lines of postgresql.conf: "wal_level = logical"
     bool durable = false;              ///< fsync; a test that kills the server (not the machine) needs none
     std::string auth = "trust";        ///< for TCP, as pg_hba.conf names it: trust, scram-sha-256
+    std::string address = "127.0.0.1"; ///< where it listens; conninfo() names it
+    std::string network;               ///< not empty: who may come besides 127.0.0.1, "198.18.0.0/24"
   };
   enum class stop_mode { smart, fast, immediate };
 
@@ -50,7 +52,7 @@ public:
   const std::string& data_dir() const noexcept { return data_; }
   const std::string& socket_dir() const noexcept { return folder_; }
   std::string log() const; ///< all that the server said
-  /// "host=127.0.0.1 port=... dbname=... user=postgres"
+  /// "host=ADDRESS port=... dbname=... user=postgres"
   std::string conninfo(const std::string& dbname = "postgres", const std::string& user = "postgres") const;
   /// The same through the socket: faster, and no TCP.
   std::string socket_conninfo(const std::string& dbname = "postgres", const std::string& user = "postgres") const;

@@ -15,8 +15,9 @@ test_node::test_node(std::filesystem::path directory, node_settings settings)
     : directory_(std::move(directory)), settings_(std::move(settings)) {
   std::filesystem::create_directories(directory_);
   if (settings_.data.empty()) settings_.data = directory_ / "data";
-  write_file(config(), "node: t\ndata_dir: " + settings_.data.string() + "\nhttp: { listen: \"127.0.0.1:0\" }\nlimits: { " +
-                           settings_.limits + " }\nlog: { level: info, format: text }\n");
+  write_file(config(), "node: " + settings_.name + "\ndata_dir: " + settings_.data.string() + "\nhttp: { listen: \"" +
+                           settings_.http_host + ":0\" }\nlimits: { " + settings_.limits +
+                           " }\nlog: { level: info, format: text }\n" + settings_.more);
 }
 
 void test_node::launch() {
@@ -24,10 +25,10 @@ void test_node::launch() {
   std::error_code ignored;
   std::filesystem::remove(settings_.data / "http.port", ignored); // a stale one would name another process's port
   process_.reset();
-  process_.emplace(child::start({.argv = {binary(), "node", "--config", config().string()},
-                                 .env = settings_.env,
-                                 .directory = directory_,
-                                 .output = directory_ / "node.log"}));
+  auto words = settings_.before;
+  words.insert(words.end(), {binary(), "node", "--config", config().string()});
+  process_.emplace(
+      child::start({.argv = std::move(words), .env = settings_.env, .directory = directory_, .output = directory_ / "node.log"}));
 }
 
 void test_node::wait_ready(milliseconds limit) {
@@ -129,7 +130,7 @@ json test_node::dead_letters(const std::string& pipeline, const std::string& loa
 std::string test_node::http(const std::string& path) const {
   auto port = read_file(settings_.data / "http.port");
   while (!port.empty() && std::isspace(static_cast<unsigned char>(port.back()))) port.pop_back();
-  return "http://127.0.0.1:" + port + path;
+  return "http://" + settings_.http_host + ":" + port + path;
 }
 
 std::optional<double> test_node::metric(const std::string& name, const std::string& labels) {

@@ -17,6 +17,10 @@ struct node_settings {
   std::string limits = "disk_reserve: 1MiB"; ///< what stands inside `limits: { }`
   std::filesystem::path data;                ///< empty: `data` below the node's folder
   std::vector<std::pair<std::string, std::string>> env;
+  std::string name = "t";
+  std::string http_host = "127.0.0.1";  ///< an address of the node's
+  std::string more;                     ///< further lines of its configuration
+  std::vector<std::string> before = {}; ///< words before its command line: `ip netns exec NAME`
 };
 
 /// Owner: one test, one thread.

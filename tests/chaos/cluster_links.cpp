@@ -1,0 +1,100 @@
+// A cluster whose network fails: hosts cut off, one direction lost, connections that are slow or reset.
+
+#include "tests/chaos/cluster_world.hpp"
+
+namespace millrace::testing {
+
+using way = host_network::way;
+
+BOOST_AUTO_TEST_SUITE(cluster)
+
+BOOST_AUTO_TEST_CASE(a_leader_without_peers_and_etcd_gives_way_though_it_reaches_the_databases) {
+  cluster_case c("leader cut off", true);
+  if (!c.runs()) return;
+  const auto old = c.leader();
+  c.fault("leader " + test_cluster::name(old) + " without peers and etcd", [&] {
+    c.cluster().cut_peers(old);
+    c.cluster().cut_etcd(old);
+  });
+  BOOST_TEST(c.cluster().leader(cluster_load::pipeline, old) != old);
+  c.fault("healed", [&] { c.cluster().network().heal(old); });
+  c.finish();
+}
+
+BOOST_AUTO_TEST_CASE(a_leader_whose_host_is_unplugged_gives_way) {
+  cluster_case c("leader unplugged", true);
+  if (!c.runs()) return;
+  const auto old = c.leader();
+  c.fault("leader " + test_cluster::name(old) + " unplugged", [&] { c.cluster().unplug(old); });
+  c.fault("plugged in", [&] { c.cluster().network().heal(old); });
+  c.finish();
+}
+
+BOOST_AUTO_TEST_CASE(a_follower_without_peers_and_etcd_does_not_stop_the_flow_for_longer_than_its_lease) {
+  cluster_case c("follower cut off", true);
+  if (!c.runs()) return;
+  const auto victim = c.follower();
+  c.fault("follower " + test_cluster::name(victim) + " without peers and etcd", [&] {
+    c.cluster().cut_peers(victim);
+    c.cluster().cut_etcd(victim);
+  });
+  c.finish();
+}
+
+BOOST_AUTO_TEST_CASE(packets_lost_in_one_direction) {
+  cluster_case c("one way", true);
+  if (!c.runs()) return;
+  for (const auto which : {way::in, way::out}) {
+    const auto old = c.leader();
+    c.fault("leader " + test_cluster::name(old) + (which == way::in ? " hears nothing" : " is not heard"), [&] {
+      c.cluster().cut_peers(old, which);
+      c.cluster().cut_etcd(old, which);
+    });
+    c.cluster().network().heal(old);
+    c.cluster().await_in_sync(cluster_load::pipeline);
+  }
+  c.finish();
+}
+
+BOOST_AUTO_TEST_CASE(a_leader_that_reaches_etcd_but_no_peer_gives_way) {
+  cluster_case c("leader without peers", true);
+  if (!c.runs()) return;
+  const auto old = c.leader();
+  c.fault("leader " + test_cluster::name(old) + " without peers", [&] { c.cluster().cut_peers(old); });
+  c.finish();
+}
+
+BOOST_AUTO_TEST_CASE(a_follower_that_reaches_etcd_but_no_peer_leaves_the_in_sync_set) {
+  cluster_case c("follower without peers", true);
+  if (!c.runs()) return;
+  const auto victim = c.follower();
+  c.fault("follower " + test_cluster::name(victim) + " without peers", [&] { c.cluster().cut_peers(victim); });
+  c.finish();
+}
+
+BOOST_AUTO_TEST_CASE(links_that_are_slow_and_reset_in_the_middle_of_a_frame_lose_nothing) {
+  cluster_case c("bad links");
+  auto& cluster = c.cluster();
+  for (int i = 0; i < cluster.size(); ++i) cluster.proxy(i).delay(static_cast<int>(c.random()() % 40));
+  for (int i = 0; i < cluster.size(); ++i) cluster.proxy(i).reset_within(200000); // of connections made from now on
+  std::uint64_t resets = 0, before = 0;
+  for (int i = 0; i < cluster.size(); ++i) before += cluster.proxy(i).resets();
+  for (std::uint64_t round = 0; round < cluster_rounds(3); ++round)
+    c.fault("all links reset", [&] {
+      for (int i = 0; i < cluster.size(); ++i) cluster.proxy(i).reset_all();
+    });
+  eventually(
+      "links are reset in the middle of frames",
+      [&] {
+        resets = 0;
+        for (int i = 0; i < cluster.size(); ++i) resets += cluster.proxy(i).resets();
+        return resets > before + 20;
+      },
+      seconds{30}, [&] { return std::to_string(resets - before) + " resets"; });
+  c.fault("after " + std::to_string(resets - before) + " resets", [] {});
+  c.finish();
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+} // namespace millrace::testing
