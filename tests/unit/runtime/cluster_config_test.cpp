@@ -13,9 +13,9 @@ parsed_node_config parse(const std::string& cluster, const std::string& more = "
   return parse_node_config("node: a\n" + more + "cluster: " + cluster + "\n", "node.yaml");
 }
 const std::string etcd = "etcd: { endpoints: [\"http://10.0.0.1:2379\"] }";
-const std::string link = "link: { listen: \"10.0.0.11:7072\", key: a.key, peers: peers }";
+const std::string link_text = "link: { listen: \"10.0.0.11:7072\", key: a.key, peers: peers }";
 std::string all(const std::string& more = "") {
-  return "{ id: prod, " + etcd + ", " + link + (more.empty() ? "" : ", " + more) + " }";
+  return "{ id: prod, " + etcd + ", " + link_text + (more.empty() ? "" : ", " + more) + " }";
 }
 
 /// Fails unless there is exactly one mistake and it says so.
@@ -70,12 +70,12 @@ BOOST_AUTO_TEST_CASE(what_is_missing_is_named) {
 }
 
 BOOST_AUTO_TEST_CASE(each_mistake_is_found_alone) {
-  only(parse("{ id: \"two words\", " + etcd + ", " + link + " }"), "cluster.id is 'two words'");
-  only(parse("{ id: prod, etcd: { endpoints: [\"10.0.0.1:2379\"] }, " + link + " }"),
+  only(parse("{ id: \"two words\", " + etcd + ", " + link_text + " }"), "cluster.id is 'two words'");
+  only(parse("{ id: prod, etcd: { endpoints: [\"10.0.0.1:2379\"] }, " + link_text + " }"),
        "expected URLs such as http://10.0.0.1:2379");
-  only(parse("{ id: prod, etcd: { endpoints: [\"http://10.0.0.1\"] }, " + link + " }"), "expected URLs such as");
-  only(parse("{ id: prod, etcd: { endpoints: [\"http://e:2379\"], tls: { cert: /c } }, " + link + " }"), "one of cert and key");
-  only(parse("{ id: prod, etcd: { endpoints: [\"http://e:2379\"], tsl: { } }, " + link + " }"), "unknown key 'tsl'");
+  only(parse("{ id: prod, etcd: { endpoints: [\"http://10.0.0.1\"] }, " + link_text + " }"), "expected URLs such as");
+  only(parse("{ id: prod, etcd: { endpoints: [\"http://e:2379\"], tls: { cert: /c } }, " + link_text + " }"), "one of cert and key");
+  only(parse("{ id: prod, etcd: { endpoints: [\"http://e:2379\"], tsl: { } }, " + link_text + " }"), "unknown key 'tsl'");
   only(parse("{ id: prod, " + etcd + ", link: { listen: \"7072\", key: k, peers: p } }"), "cluster.link.listen is '7072'");
   only(parse("{ id: prod, " + etcd + ", link: { listen: \"10.0.0.1:0\", key: k, peers: p } }"), "expected HOST:PORT");
   only(parse(all("lease: 10ms")), "cluster.lease");
