@@ -38,7 +38,12 @@ struct busy_cluster {
     return cluster.led("orders", 3);
   }
   std::string rows() { return postgres.query("select count(*) from orders", "dw"); }
-  postgres_server postgres{{.settings = {"wal_level = logical"}}};
+  static postgres_server::options logical() {
+    postgres_server::options o;
+    o.settings = {"wal_level = logical"};
+    return o;
+  }
+  postgres_server postgres{logical()};
   loopback_cluster cluster;
 };
 
@@ -61,7 +66,7 @@ BOOST_AUTO_TEST_CASE(every_command_works_at_a_node_that_does_not_lead) {
   BOOST_TEST(list.at(0).at("state") == "running", list.dump());
   BOOST_TEST(list.at(0).at("ingested") == 100, list.dump());
   BOOST_TEST(contains(other.must({"pipeline", "show", "orders"}), "public.orders"));
-  BOOST_TEST(in(other.ask({"log", "info", "orders"}), "/0/changes") == 100);
+  BOOST_TEST(other.ask({"log", "info", "orders"}).at(0).at("changes") == 100);
   const auto read =
       run({.argv = {binary(), "log", "read", "orders", "--limit", "3", "-o", "json", "--server", other.socket().string()}});
   BOOST_TEST(read.status == 0, said(read));
@@ -84,8 +89,9 @@ BOOST_AUTO_TEST_CASE(every_command_works_at_a_node_that_does_not_lead) {
 
   other.must({"pipeline", "pause", "orders"});
   // The numbers of a paused pipeline are the leader's too.
-  BOOST_TEST(in(other.ask({"pipeline", "list"}), "/0/state") == "paused");
-  BOOST_TEST(in(other.ask({"pipeline", "list"}), "/0/ingested").get<int>() >= 100);
+  const auto paused = other.ask({"pipeline", "list"});
+  BOOST_TEST(paused.at(0).at("state") == "paused");
+  BOOST_TEST(paused.at(0).at("ingested").get<int>() >= 100);
   world.insert(101, 110);
   other.must({"pipeline", "resume", "orders"});
   eventually("rows arrive after the resume", [&] { return world.rows() == "110" || world.rows() == "109"; });
@@ -189,7 +195,7 @@ BOOST_AUTO_TEST_CASE(maintenance_of_nodes_that_are_not_there_or_alive_is_refused
   BOOST_TEST(contains(a.cli({"cluster", "replace", "b", "nobody"}).err, "is not running"));
   const auto replaced = a.must({"cluster", "replace", "b", "a"});
   BOOST_TEST(contains(replaced, "it held no copies"), replaced);
-  eventually("b is forgotten", [&] { return cluster.node_row("b").is_null(); });
+  eventually("b is forgotten", [&] { return cluster.node_row("b").empty(); });
 }
 
 BOOST_AUTO_TEST_CASE(a_single_node_says_that_there_is_nothing_to_hand_over) {
@@ -233,7 +239,7 @@ BOOST_AUTO_TEST_CASE(a_decommissioned_node_empties_and_is_forgotten_once_stopped
       "rows still arrive", [&] { return world.rows() == "180"; }, seconds{60}, [&] { return world.cluster.logs(); });
   world.cluster.node(holder).terminate();
   const int someone = holder == "a" ? 1 : 0;
-  eventually("it is forgotten", [&] { return world.cluster.node_row(holder, someone).is_null(); });
+  eventually("it is forgotten", [&] { return world.cluster.node_row(holder, someone).empty(); });
 }
 
 BOOST_AUTO_TEST_CASE(a_sqlite_destination_pins_its_pipeline_to_the_node_that_it_was_applied_at) {
@@ -352,7 +358,7 @@ BOOST_AUTO_TEST_CASE(without_etcd_changes_move_nodes_stay_ready_and_status_says_
   world.insert(101, 200);
   eventually("rows arrive", [&] { return world.rows() == "180"; });
   BOOST_TEST(http_get(n.http("/readyz")).status == 200, http_get(n.http("/readyz")).body);
-  BOOST_TEST(n.metric("millrace_catalog_reachable").value_or(1) == 0);
+  BOOST_TEST(becomes([&] { return n.metric("millrace_catalog_reachable") == 0.0; }, seconds{20}));
   const auto refused = n.cli({"cluster", "drain", leader});
   BOOST_TEST(refused.status == 1, said(refused));
   world.cluster.etcd().thaw(0);

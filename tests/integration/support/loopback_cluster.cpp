@@ -80,15 +80,17 @@ void loopback_cluster::start() {
 void loopback_cluster::start(int i) { node(i).start(); }
 
 json loopback_cluster::partition(const std::string& pipeline, int at) {
-  for (const auto& p : status(at).at("partitions"))
+  const auto all = status(at); // named: at() keeps no temporary alive
+  for (const auto& p : all.at("partitions"))
     if (p.at("pipeline") == pipeline) return p;
-  return {};
+  return json::object();
 }
 
 json loopback_cluster::node_row(const std::string& node, int at) {
-  for (const auto& n : status(at).at("nodes"))
+  const auto all = status(at);
+  for (const auto& n : all.at("nodes"))
     if (n.at("node") == node) return n;
-  return {};
+  return json::object();
 }
 
 std::string loopback_cluster::led(const std::string& pipeline, std::size_t copies, seconds limit) {

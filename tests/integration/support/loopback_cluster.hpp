@@ -24,7 +24,7 @@ public:
   int http_port(int i) const { return ports_.at(static_cast<std::size_t>(i)).http; }
 
   json status(int at = 0) { return node(at).ask({"cluster", "status"}); }
-  /// The pipeline's row of `cluster status`; null if there is none.
+  /// The pipeline's, the node's row of `cluster status`; empty if there is none.
   json partition(const std::string& pipeline, int at = 0);
   json node_row(const std::string& node, int at = 0);
   /// Waits until all copies are in sync and somebody leads; gives the leader.
