@@ -4,6 +4,12 @@
 #include <algorithm>
 
 namespace millrace::storage::replication {
+namespace {
+
+/// Of a follower that is asked at least every fetch_wait: by then its host is cut off or hangs, however alive its session is.
+instant silence(const limits& l) { return 5 * l.fetch_wait; }
+
+} // namespace
 
 void replica::propose(enum proposal::kind kind, partition_record record, std::vector<session_guard> guards, const char* why) {
   pending_ = proposal{++proposals_, kind, std::move(record), std::move(guards), why, now_, false, false};
@@ -76,12 +82,22 @@ void replica::review_bootstrap() {
 void replica::review_in_sync() {
   if (role_ != role::leader || pending_) return;
   if (!record_->wants(options_.node)) leading_.resigning = true; // moved away: first leadership, then the membership
+  const auto& isr = record_->isr;
+  // While its session lives nobody stands against a leader. One that hears too few members to acknowledge anything, or is not
+  // heard by them, gives way by itself: they may well hear each other. If not, nothing is lost, and the next one does the same.
+  const auto working = std::count_if(isr.begin(), isr.end(), [&](const auto& m) {
+    if (m.node == options_.node) return true;
+    const auto at = leading_.followers.find(m.node);
+    if (at == leading_.followers.end() || now_ - at->second.heard > silence(limits_)) return false;
+    const auto& p = at->second;
+    return p.durable >= end_ || now_ - std::max(p.moved, p.caught_up) <= limits_.lag_time;
+  });
+  const bool somebody = std::any_of(isr.begin(), isr.end(), [&](const auto& m) {
+    return m.node != options_.node && session_of(m.node) != 0 && counted(m) >= hw_;
+  });
+  if (static_cast<std::size_t>(working) < record_->min_in_sync && somebody) leading_.resigning = true;
   if (leading_.resigning) {
-    const auto& isr = record_->isr;
-    const bool others = std::any_of(isr.begin(), isr.end(), [&](const auto& m) {
-      return m.node != options_.node && session_of(m.node) != 0 && counted(m) >= hw_;
-    });
-    if (others) {
+    if (somebody) {
       auto record = *record_;
       record.leader_node.clear();
       record.leader_session = 0;
@@ -105,6 +121,8 @@ bool replica::add_or_swap() {
     if (p.durable < (bugs_.expand_no_start ? hw_ : std::max(hw_, leading_.start))) continue;
     const auto* member = record_->in_sync(node);
     if (member && member->store == p.store) continue;
+    // Who would be removed at once is not added: a follower that is heard and hears nothing came and went at every tick.
+    if (!member && p.durable < end_ && now_ - p.caught_up > limits_.lag_time && now_ - p.moved > limits_.lag_time) continue;
     auto record = *record_;
     if (member) {
       for (auto& m : record.isr)
@@ -120,7 +138,7 @@ bool replica::add_or_swap() {
   return false;
 }
 
-/// Gone, or too far behind for too long, or silent for as long while there is something to say.
+/// Gone, or silent while there is something to say, or too far behind for too long.
 bool replica::lags(const isr_member& m) {
   const auto at = leading_.followers.find(m.node);
   if (at == leading_.followers.end()) return true;
@@ -128,6 +146,7 @@ bool replica::lags(const isr_member& m) {
   if (members_revision_ != 0 && session_of(m.node) == 0 && now_ - p.heard > 2 * limits_.fetch_wait) return true;
   const bool counts = p.attached && p.store == m.store;
   if (counts && p.durable >= end_) return false;
+  if (now_ - p.heard > silence(limits_)) return true;
   if (now_ - p.caught_up <= limits_.lag_time) return false;
   if (!counts || now_ - p.moved > limits_.lag_time) return true;
   const auto behind = leading_.recent.bytes_from(p.durable);

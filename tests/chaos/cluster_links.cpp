@@ -64,6 +64,14 @@ BOOST_AUTO_TEST_CASE(a_leader_that_reaches_etcd_but_no_peer_gives_way) {
   c.finish();
 }
 
+BOOST_AUTO_TEST_CASE(a_leader_that_hears_its_followers_and_is_not_heard_gives_way) {
+  cluster_case c("leader not heard", true);
+  if (!c.runs()) return;
+  const auto old = c.leader();
+  c.fault("leader " + test_cluster::name(old) + " is not heard by its peers", [&] { c.cluster().cut_links_out(old); });
+  c.finish();
+}
+
 BOOST_AUTO_TEST_CASE(a_follower_that_reaches_etcd_but_no_peer_leaves_the_in_sync_set) {
   cluster_case c("follower without peers", true);
   if (!c.runs()) return;

@@ -23,7 +23,7 @@ public:
     bool durable = false;              ///< fsync; a test that kills the server (not the machine) needs none
     std::string auth = "trust";        ///< for TCP, as pg_hba.conf names it: trust, scram-sha-256
     std::string address = "127.0.0.1"; ///< where it listens; conninfo() names it
-    std::string network;               ///< not empty: who may come besides 127.0.0.1, "198.18.0.0/24"
+    std::string network = {};          ///< not empty: who may come besides 127.0.0.1, "198.18.0.0/24"
   };
   enum class stop_mode { smart, fast, immediate };
 

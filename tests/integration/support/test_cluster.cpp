@@ -124,9 +124,14 @@ void test_cluster::cut_peers(int i, host_network::way way) {
   for (int k = 0; k < size(); ++k)
     if (k != i) network_.cut(i, network_.address(k), {}, way);
   if (proxies_.empty()) return;
-  std::vector<int> ports;
+  std::vector<int> ports{link_ports_[static_cast<std::size_t>(i)]}; // what proxies bring
   for (const auto& p : proxies_) ports.push_back(p->port());
   network_.cut(i, network_.outside(), ports, way);
+}
+void test_cluster::cut_links_out(int i) {
+  std::vector<int> ports;
+  for (const auto& p : proxies_) ports.push_back(p->port());
+  network_.cut(i, network_.outside(), ports);
 }
 void test_cluster::cut_etcd(int i, host_network::way way) { network_.cut(i, network_.outside(), etcd_.ports(), way); }
 

@@ -19,7 +19,6 @@ struct cluster_options {
   bool proxies = false;          ///< each node's link is reached through a proxy
   std::size_t small_disk_mb = 0; ///< not 0: the last node's data lies on a tmpfs of this size
   std::uint64_t seed = 1;
-  std::string node_log = "debug";
   std::string limits = "disk_reserve: 16MiB";
 };
 
@@ -48,6 +47,8 @@ public:
   /// Without its process: its data is gone.
   void wipe(int i);
   void cut_peers(int i, host_network::way way = host_network::way::both);
+  /// Its own connections only: it still hears what the others send, and its answers are lost. Needs proxies.
+  void cut_links_out(int i);
   void cut_etcd(int i, host_network::way way = host_network::way::both);
   void unplug(int i) { network_.unplug(i); }
   /// Everything runs and reaches everything again.

@@ -19,7 +19,7 @@ struct node_settings {
   std::vector<std::pair<std::string, std::string>> env;
   std::string name = "t";
   std::string http_host = "127.0.0.1";  ///< an address of the node's
-  std::string more;                     ///< further lines of its configuration
+  std::string more = {};                ///< further lines of its configuration
   std::vector<std::string> before = {}; ///< words before its command line: `ip netns exec NAME`
 };
 

@@ -1,0 +1,155 @@
+// What a cluster costs and how fast it fails over, on hosts of their own (namespaces) of one machine.
+//   failover: kill -9 of the leader -> the first change written after it is at the destination. MILLRACE_BENCH_RUNS (50), lease 5
+//   s. append:   pushed changes into a log with three replicas against one with one, no load in the way. catch-up: a follower
+//   that was down while that was appended, against the rate it was appended at.
+// MILLRACE_BENCH_LOG_MB (300), MILLRACE_BENCH_ONLY (failover | append).
+
+#include "tests/integration/support/test_cluster.hpp"
+
+#include <algorithm>
+#include <cstdlib>
+#include <iomanip>
+#include <iostream>
+#include <thread>
+
+namespace {
+
+using namespace millrace::testing;
+
+std::uint64_t setting(const char* name, std::uint64_t otherwise) {
+  const char* given = std::getenv(name);
+  return given && *given ? std::strtoull(given, nullptr, 10) : otherwise;
+}
+
+double seconds_since(test_clock::time_point start) { return std::chrono::duration<double>(test_clock::now() - start).count(); }
+
+std::string http_spec(test_cluster& c, const std::string& name, int replicas) {
+  // The destination is not there: only the log works.
+  return "pipeline: " + name + "\nsource: { type: http }\nlog: { replicas: " + std::to_string(replicas) +
+         ", compression: none }\nloads:\n  - { name: l, mode: append, destination: { type: postgres, connection: \"host=" +
+         c.network().outside() + " port=1 dbname=none user=none\", table: t }, schema: { id: { type: int64 } } }\n";
+}
+
+void failover(std::uint64_t runs) {
+  cluster_options o;
+  o.lease = seconds{5};
+  test_cluster c(o);
+  c.start();
+  auto& pg = c.postgres();
+  pg.create_database("src");
+  pg.create_database("dst");
+  pg.query("CREATE TABLE t(id bigint PRIMARY KEY)", "src");
+  c.node(0).apply("p",
+                  "pipeline: p\nsource: { type: postgres, connection: \"" + pg.conninfo("src") +
+                      "\", tables: [public.t] }\nlog: { replicas: 3 }\nloads:\n  - { name: l, destination: { type: postgres, "
+                      "connection: \"" +
+                      pg.conninfo("dst") + "\" } }\n");
+  c.await_in_sync("p");
+  std::uint64_t id = 0;
+  auto newest = [&]() -> std::uint64_t {
+    try {
+      return std::stoull(pg.query("SELECT coalesce(max(id), 0) FROM t", "dst"));
+    } catch (const std::exception&) {
+      return 0;
+    }
+  };
+  auto moves = [&] {
+    pg.query("INSERT INTO t VALUES (" + std::to_string(++id) + ")", "src");
+    if (!becomes([&] { return newest() >= id; }, seconds{60}, milliseconds{5}))
+      throw std::runtime_error("nothing moves\n" + c.status().dump(2) + c.logs());
+  };
+  moves();
+  std::vector<double> took;
+  for (std::uint64_t run = 0; run < runs; ++run) {
+    const auto leader = c.await_leader("p");
+    const auto start = test_clock::now();
+    c.kill9(leader);
+    moves();
+    took.push_back(seconds_since(start));
+    c.launch(leader);
+    c.await_in_sync("p");
+  }
+  std::sort(took.begin(), took.end());
+  const auto at = [&](double part) {
+    return took[std::min(took.size() - 1, static_cast<std::size_t>(part * static_cast<double>(took.size())))];
+  };
+  const auto late = std::count_if(took.begin(), took.end(), [](double s) { return s > 7; });
+  std::cout << std::fixed << std::setprecision(2) << "kill -9 of the leader -> changes move, lease 5 s: n " << took.size()
+            << ", min " << took.front() << ", p50 " << at(0.5) << ", p90 " << at(0.9) << ", p99 " << at(0.99) << ", max "
+            << took.back() << " s; later than lease + 2 s: " << late << std::endl;
+}
+
+/// Pushes `megabytes` to the pipeline's leader over four connections; MB/s.
+double append(test_cluster& c, const std::string& pipeline, std::uint64_t megabytes) {
+  std::string body;
+  for (int i = 0; body.size() < (1u << 20); ++i)
+    body += "{\"id\":" + std::to_string(i) + ",\"text\":\"" + std::string(900, static_cast<char>('a' + i % 26)) + "\"}\n";
+  const auto url = c.node(c.await_leader(pipeline)).http("/v1/pipelines/" + pipeline + "/changes");
+  std::atomic<std::uint64_t> left{megabytes};
+  std::atomic<bool> failed{false};
+  const auto start = test_clock::now();
+  {
+    std::vector<std::jthread> clients;
+    for (int i = 0; i < 4; ++i)
+      clients.emplace_back([&] {
+        for (auto now = left.load(); now > 0 && !failed;) {
+          if (!left.compare_exchange_weak(now, now - 1)) continue;
+          for (;;) {
+            const auto answer = http_post(url, body);
+            if (answer.status == 200 || answer.status == 202) break;
+            if (answer.status != 429 && answer.status != 503) {
+              std::cerr << "push: " << answer.status << " " << answer.body << std::endl;
+              failed = true;
+              return;
+            }
+            ::poll(nullptr, 0, 50);
+          }
+          now = left.load();
+        }
+      });
+  }
+  if (failed) throw std::runtime_error("a push failed");
+  return static_cast<double>(megabytes) / seconds_since(start);
+}
+
+void appends(std::uint64_t megabytes) {
+  test_cluster c({});
+  c.start();
+  c.node(0).apply("one", http_spec(c, "one", 1));
+  c.node(0).apply("three", http_spec(c, "three", 3));
+  c.await_in_sync("three");
+  append(c, "one", 10), append(c, "three", 10);
+  const auto one = append(c, "one", megabytes), three = append(c, "three", megabytes);
+  std::cout << std::fixed << std::setprecision(2) << "append by push: one replica " << one << " MB/s, three " << three
+            << " MB/s, ratio " << three / one << " (goal 0.25)" << std::endl;
+
+  const auto down = (c.await_leader("three") + 1) % c.size();
+  c.kill9(down);
+  eventually("the set does without it", [&] {
+    const auto s = c.status();
+    for (const auto& p : s.at("partitions"))
+      if (p.at("pipeline") == "three") return p.at("in_sync").size() == 2;
+    return false;
+  });
+  const auto rate = append(c, "three", megabytes);
+  const auto start = test_clock::now();
+  c.launch(down);
+  c.await_in_sync("three", seconds{300});
+  const auto catch_up = static_cast<double>(megabytes) / seconds_since(start);
+  std::cout << "catch-up of " << megabytes << " MB, its start included: " << catch_up << " MB/s, appended at " << rate
+            << " MB/s, ratio " << catch_up / rate << " (goal 2)" << std::endl;
+}
+
+} // namespace
+
+int main() {
+  const char* chosen = std::getenv("MILLRACE_BENCH_ONLY");
+  const std::string only = chosen ? chosen : "";
+  try {
+    if (only != "failover") appends(setting("MILLRACE_BENCH_LOG_MB", 300));
+    if (only != "append") failover(setting("MILLRACE_BENCH_RUNS", 50));
+  } catch (const std::exception& e) {
+    std::cerr << e.what() << std::endl;
+    return 1;
+  }
+}
