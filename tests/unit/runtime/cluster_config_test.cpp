@@ -74,7 +74,8 @@ BOOST_AUTO_TEST_CASE(each_mistake_is_found_alone) {
   only(parse("{ id: prod, etcd: { endpoints: [\"10.0.0.1:2379\"] }, " + link_text + " }"),
        "expected URLs such as http://10.0.0.1:2379");
   only(parse("{ id: prod, etcd: { endpoints: [\"http://10.0.0.1\"] }, " + link_text + " }"), "expected URLs such as");
-  only(parse("{ id: prod, etcd: { endpoints: [\"http://e:2379\"], tls: { cert: /c } }, " + link_text + " }"), "one of cert and key");
+  only(parse("{ id: prod, etcd: { endpoints: [\"http://e:2379\"], tls: { cert: /c } }, " + link_text + " }"),
+       "one of cert and key");
   only(parse("{ id: prod, etcd: { endpoints: [\"http://e:2379\"], tsl: { } }, " + link_text + " }"), "unknown key 'tsl'");
   only(parse("{ id: prod, " + etcd + ", link: { listen: \"7072\", key: k, peers: p } }"), "cluster.link.listen is '7072'");
   only(parse("{ id: prod, " + etcd + ", link: { listen: \"10.0.0.1:0\", key: k, peers: p } }"), "expected HOST:PORT");
