@@ -1,6 +1,6 @@
 @0xd3c1f0a87b6e4a52;
 # Messages between the replicas of one partition (storage/replication). Append fields, never renumber or retype.
-# The entries of `data` are not in here: each travels beside the message as a part of its own, as it lies on the disk (log.capnp).
+# The entries of `data` are not in here: they travel beside the message in parts, as they lie on the disk (log.capnp).
 using Cxx = import "/capnp/c++.capnp";
 $Cxx.namespace("millrace::schemas");
 
@@ -50,7 +50,8 @@ struct ReplicationMessage {
     verified @3 :Bool;       # the run below holds all that could be acknowledged so far
     run @4 :UInt64;          # of the follower, as the leader knows it
     round @5 :UInt64;        # of the fetch that this answers
-    entries @6 :UInt32;      # how many parts there must be
+    entries @6 :UInt32;      # how many there must be in all parts
+    perPart @7 :List(UInt32);  # entries in each part; empty: one. A part of several: each with its length before it, u32 little endian
   }
   struct Query {             # candidate -> member: report, and take nothing of older epochs from now on
     targetEpoch @0 :UInt64;

@@ -6,8 +6,9 @@
 namespace millrace::storage::replication {
 
 namespace {
-constexpr std::size_t entries_in_message = 1000; ///< each travels as a part of its own, and a link takes 1024 of them
-}
+/// Read from the disk for one message: appends wait behind the read, and each of its entries is looked at.
+constexpr std::size_t disk_read_bytes = 1u << 20;
+} // namespace
 
 void replica::lead() {
   leading_ = {};
@@ -157,7 +158,7 @@ result<std::vector<raw_entry>> replica::entries_for(progress& p, std::size_t byt
   if (leading_.recent.has(p.sent)) return leading_.recent.read(p.sent, bytes);
   // From the disk: this follower is behind. It must not starve appends of the disk.
   if (limits_.catch_up_bytes_per_second != 0 && leading_.catch_up_bytes <= 0) return std::vector<raw_entry>{};
-  auto entries = disk_.read_raw(p.sent, bytes);
+  auto entries = disk_.read_raw(p.sent, std::min(bytes, disk_read_bytes));
   if (entries)
     for (const auto& e : entries.value()) leading_.catch_up_bytes -= static_cast<double>(e.value->size());
   return entries;
@@ -182,7 +183,6 @@ void replica::feed(const std::string& node, progress& p) {
       return;
     }
     if (entries.value().empty()) return;
-    if (entries.value().size() > entries_in_message) entries.value().resize(entries_in_message);
     say_data(node, p, std::move(entries.value()));
   }
 }

@@ -23,7 +23,50 @@ failure malformed(const std::string& what) { return {errc::corrupt, "a replicati
 
 constexpr std::size_t name_bytes_max = 255;
 
-void write_body(const message& m, schemas::ReplicationMessage::Builder out) {
+/// Smaller entries share parts: a part costs the link more than their copy does, and a frame has a bounded number of them. A
+/// message of 8 MiB has at most 257.
+constexpr std::size_t shared_part_bytes = 64u << 10;
+
+void append_length(std::string& to, std::size_t n) {
+  for (int shift = 0; shift < 32; shift += 8) to.push_back(static_cast<char>(n >> shift & 0xff));
+}
+std::size_t read_length(std::string_view from) {
+  std::size_t n = 0;
+  for (std::size_t i = 0; i < 4; ++i) n |= static_cast<std::size_t>(static_cast<unsigned char>(from[i])) << (8 * i);
+  return n;
+}
+
+struct packed_entries {
+  std::vector<std::shared_ptr<const std::string>> parts;
+  std::vector<std::uint32_t> per_part;
+};
+
+/// Large entries as they lie, without a copy; runs of small ones together.
+packed_entries pack(const std::vector<raw_entry>& entries) {
+  packed_entries out;
+  for (std::size_t i = 0; i < entries.size();) {
+    std::size_t end = i, bytes = 0;
+    while (end < entries.size() && bytes < shared_part_bytes && entries[end].value->size() < shared_part_bytes)
+      bytes += entries[end++].value->size();
+    if (end - i < 2) {
+      out.parts.push_back(entries[i].value);
+      out.per_part.push_back(1);
+      ++i;
+      continue;
+    }
+    auto part = std::make_shared<std::string>();
+    part->reserve(bytes + 4 * (end - i));
+    out.per_part.push_back(static_cast<std::uint32_t>(end - i));
+    for (; i < end; ++i) {
+      append_length(*part, entries[i].value->size());
+      part->append(*entries[i].value);
+    }
+    out.parts.push_back(std::move(part));
+  }
+  return out;
+}
+
+void write_body(const message& m, const packed_entries& packed, schemas::ReplicationMessage::Builder out) {
   std::visit(overloaded{
                  [&](const attach& b) {
                    auto to = out.initAttach();
@@ -58,6 +101,9 @@ void write_body(const message& m, schemas::ReplicationMessage::Builder out) {
                    to.setRun(b.run);
                    to.setRound(b.round);
                    to.setEntries(static_cast<std::uint32_t>(b.entries.size()));
+                   if (packed.parts.size() == b.entries.size()) return; // one each
+                   auto list = to.initPerPart(static_cast<unsigned>(packed.per_part.size()));
+                   for (unsigned i = 0; i < list.size(); ++i) list.set(i, packed.per_part[i]);
                  },
                  [&](const query& b) {
                    auto to = out.initQuery();
@@ -77,16 +123,50 @@ void write_body(const message& m, schemas::ReplicationMessage::Builder out) {
              m.body);
 }
 
-/// Entries that follow each other from `from` on, as `count` said there would be.
-result<std::vector<raw_entry>> read_entries(offset from, std::uint32_t count,
-                                            std::vector<std::shared_ptr<const std::string>>& parts, const entry_parser& parse) {
-  if (parts.size() != count)
-    return malformed("announces " + std::to_string(count) + " entries and has " + std::to_string(parts.size()));
+/// The parts cut into entries again.
+result<std::vector<std::shared_ptr<const std::string>>> unpack(schemas::ReplicationMessage::Data::Reader in,
+                                                               std::vector<std::shared_ptr<const std::string>>& parts) {
+  const auto per_part = in.getPerPart();
+  if (per_part.size() == 0) {
+    if (parts.size() != in.getEntries())
+      return malformed("announces " + std::to_string(in.getEntries()) + " entries and has " + std::to_string(parts.size()));
+    return std::move(parts);
+  }
+  if (parts.size() != per_part.size())
+    return malformed("announces " + std::to_string(per_part.size()) + " parts and has " + std::to_string(parts.size()));
+  std::vector<std::shared_ptr<const std::string>> values;
+  for (unsigned i = 0; i < per_part.size(); ++i) {
+    if (!parts[i]) return malformed("has a part without bytes");
+    if (per_part[i] == 1) {
+      values.push_back(std::move(parts[i]));
+      continue;
+    }
+    std::string_view rest = *parts[i];
+    std::uint64_t found = 0;
+    for (; !rest.empty(); ++found) {
+      const auto length = rest.size() < 4 ? rest.size() : read_length(rest);
+      if (rest.size() < 4 || length > rest.size() - 4)
+        return malformed("has an entry that is cut short in part " + std::to_string(i));
+      values.push_back(std::make_shared<const std::string>(rest.substr(4, length)));
+      rest.remove_prefix(4 + length);
+    }
+    if (found != per_part[i])
+      return malformed("announces " + std::to_string(per_part[i]) + " entries in part " + std::to_string(i) + " and has " +
+                       std::to_string(found));
+  }
+  if (values.size() != in.getEntries())
+    return malformed("announces " + std::to_string(in.getEntries()) + " entries and has " + std::to_string(values.size()));
+  return values;
+}
+
+/// Entries that follow each other from `from` on.
+result<std::vector<raw_entry>> read_entries(offset from, std::vector<std::shared_ptr<const std::string>> values,
+                                            const entry_parser& parse) {
   std::vector<raw_entry> entries;
-  entries.reserve(count);
-  for (auto& part : parts) {
-    if (!part) return malformed("has an entry without bytes");
-    auto entry = parse(std::move(part));
+  entries.reserve(values.size());
+  for (auto& value : values) {
+    if (!value) return malformed("has an entry without bytes");
+    auto entry = parse(std::move(value));
     if (!entry)
       return malformed("has an entry at or after offset " + std::to_string(from.value) +
                        " that is damaged: " + entry.error().message);
@@ -116,7 +196,9 @@ result<data> read_data(schemas::ReplicationMessage::Data::Reader in, std::vector
   d.verified = in.getVerified();
   d.run = in.getRun();
   d.round = in.getRound();
-  auto entries = read_entries(d.from, in.getEntries(), parts, parse);
+  auto values = unpack(in, parts);
+  if (!values) return values.error();
+  auto entries = read_entries(d.from, std::move(values.value()), parse);
   if (!entries) return entries.error();
   d.entries = std::move(entries.value());
   return d;
@@ -204,15 +286,14 @@ wire_message encode(const message& m) {
   out.setNode(text(m.node));
   out.setRun(m.run);
   out.setStore(m.store);
-  write_body(m, out);
+  const auto* d = std::get_if<data>(&m.body);
+  auto packed = d ? pack(d->entries) : packed_entries{};
+  write_body(m, packed, out);
   wire_message wire;
   const auto words = capnp::messageToFlatArray(builder);
   const auto bytes = words.asChars();
   wire.head.assign(bytes.begin(), bytes.size());
-  if (const auto* d = std::get_if<data>(&m.body)) {
-    wire.parts.reserve(d->entries.size());
-    for (const auto& e : d->entries) wire.parts.push_back(e.value);
-  }
+  wire.parts = std::move(packed.parts);
   return wire;
 }
 

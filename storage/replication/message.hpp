@@ -64,7 +64,7 @@ struct message {
 };
 const char* kind_of(const message& m); ///< "fetch", for traces and logs
 
-/// As the transport takes it: a small head, and the entries' values as they lie on the disk, not copied.
+/// As the transport takes it: a small head, and the entries' values as they lie on the disk; large ones are not copied.
 struct wire_message {
   std::string head;
   std::vector<std::shared_ptr<const std::string>> parts;

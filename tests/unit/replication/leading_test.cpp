@@ -238,17 +238,6 @@ BOOST_AUTO_TEST_CASE(no_more_is_sent_than_the_followers_credit_and_few_messages_
   BOOST_TEST(got > 0u);
 }
 
-BOOST_AUTO_TEST_CASE(a_message_has_no_more_entries_than_a_link_takes_parts) {
-  auto c = leader_of("a", std::vector<std::uint64_t>(2500, 1), {"a", "b"});
-  c.hear("b", rp::attach{{}, {}, 5});
-  c.sent.clear();
-  c.hear("b", rp::fetch{{}, {}, {}, 64u << 20, 1, true});
-  std::size_t largest = 0;
-  for (const auto& s : c.sent)
-    if (const auto* d = std::get_if<rp::data>(&s.what.body)) largest = std::max(largest, d->entries.size());
-  BOOST_TEST(largest == 1000u);
-}
-
 BOOST_AUTO_TEST_CASE(catching_up_from_the_disk_is_throttled) {
   rp::limits l;
   l.catch_up_bytes_per_second = 40 * sizeof(simulation::entry_text);

@@ -36,38 +36,74 @@ BOOST_AUTO_TEST_CASE(every_kind_comes_back_as_it_was) {
   }
 }
 
-BOOST_AUTO_TEST_CASE(entries_travel_beside_the_head_without_a_copy) {
-  const auto m = data_message();
-  const auto wire = rp::encode(m);
+BOOST_AUTO_TEST_CASE(a_large_entry_travels_beside_the_head_without_a_copy) {
+  rp::data d{{0}, {2}, {0}, true, 5, 6, {}};
+  d.entries = log_of("a", {1, 1, 2}).entries;
+  auto& large = d.entries[1];
+  large.value = std::make_shared<const std::string>(100'000, 'x');
+  const auto wire = rp::encode({{"p", 3}, {2}, "a", 11, 12, d});
   BOOST_REQUIRE_EQUAL(wire.parts.size(), 3u);
-  BOOST_TEST(wire.parts[1].get() == std::get<rp::data>(m.body).entries[1].value.get());
+  BOOST_TEST(wire.parts[1].get() == large.value.get());
+}
+
+BOOST_AUTO_TEST_CASE(many_small_entries_share_parts_and_come_back) {
+  // A link takes 1,024 parts and a head of 4 KiB.
+  const auto image = log_of("a", std::vector<std::uint64_t>(60'000, 1));
+  const rp::message m{{"p", 3}, {2}, "a", 11, 12, rp::data{{0}, {2}, {0}, true, 5, 6, image.entries}};
+  const auto wire = rp::encode(m);
+  BOOST_TEST(wire.parts.size() < 1024u);
+  BOOST_TEST(wire.head.size() <= rp::head_bytes_max);
   const auto back = decoded(wire);
   BOOST_REQUIRE(back);
-  BOOST_TEST((std::get<rp::data>(back.value().body).entries[2].hash == std::get<rp::data>(m.body).entries[2].hash));
+  const auto& entries = std::get<rp::data>(back.value().body).entries;
+  BOOST_REQUIRE_EQUAL(entries.size(), image.entries.size());
+  for (std::size_t i = 0; i < entries.size(); i += 997) BOOST_TEST((entries[i].hash == image.entries[i].hash));
+}
+
+BOOST_AUTO_TEST_CASE(a_shared_part_that_does_not_hold_what_is_announced_is_refused) {
+  const auto wire = rp::encode(data_message());
+  BOOST_REQUIRE_EQUAL(wire.parts.size(), 1u);
+  const auto with = [&](std::string part) {
+    auto w = wire;
+    w.parts = {std::make_shared<const std::string>(std::move(part))};
+    return static_cast<bool>(decoded(w));
+  };
+  BOOST_TEST(with(*wire.parts[0]));
+  for (std::size_t n = 0; n < wire.parts[0]->size(); ++n) BOOST_TEST(!with(wire.parts[0]->substr(0, n)));
+  BOOST_TEST(!with(*wire.parts[0] + std::string(4, '\0')));
+  BOOST_TEST(!with(*wire.parts[0] + std::string("\xff\xff\xff\xff", 4)));
+  auto twice = wire;
+  twice.parts.push_back(twice.parts[0]);
+  BOOST_TEST(!decoded(twice));
 }
 
 BOOST_AUTO_TEST_CASE(entries_that_do_not_fit_the_head_or_each_other_are_refused) {
-  auto wire = rp::encode(data_message());
-  const auto refused = [&](const std::string& with) {
+  const auto m = data_message();
+  std::vector<std::string> values;
+  for (const auto& e : std::get<rp::data>(m.body).entries) values.push_back(*e.value);
+  const auto refused = [&](const std::vector<std::string>& entries, const std::string& with) {
+    auto wire = rp::encode(m);
+    std::string part;
+    for (const auto& e : entries) {
+      const auto n = static_cast<std::uint32_t>(e.size());
+      for (int shift = 0; shift < 32; shift += 8) part.push_back(static_cast<char>(n >> shift & 0xff));
+      part += e;
+    }
+    wire.parts = {std::make_shared<const std::string>(part)};
     const auto r = decoded(wire);
     BOOST_REQUIRE(!r);
     BOOST_TEST(r.error().is(st::errc::corrupt));
     BOOST_TEST(r.error().message.find(with) != std::string::npos, r.error().message);
   };
-  const auto parts = wire.parts;
-  wire.parts.pop_back();
-  refused("announces 3 entries and has 2");
-  wire.parts = {parts[0], parts[2], parts[1]};
-  refused("must follow");
-  wire.parts = {parts[0], nullptr, parts[2]};
-  refused("without bytes");
-  auto damaged = *parts[1];
+  refused({values[0], values[1]}, "announces 3 entries in part 0 and has 2");
+  refused({values[0], values[2], values[1]}, "must follow");
+  auto damaged = values[1];
   damaged[20] ^= 1;
-  wire.parts = {parts[0], std::make_shared<std::string>(damaged), parts[2]};
-  refused("hash");
-  const auto other = make_entry({1}, 1, {1}, {4, 4}, 0, 1);
-  wire.parts = {parts[0], other.value, parts[2]};
-  refused("does not continue");
+  refused({values[0], damaged, values[2]}, "hash");
+  refused({values[0], *make_entry({1}, 1, {1}, {4, 4}, 0, 1).value, values[2]}, "does not continue");
+  auto wire = rp::encode(m);
+  wire.parts = {nullptr};
+  BOOST_TEST(!decoded(wire));
 }
 
 BOOST_AUTO_TEST_CASE(parts_of_a_message_that_carries_none_are_refused) {
