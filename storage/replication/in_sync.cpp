@@ -95,15 +95,16 @@ void replica::review_in_sync() {
   const bool somebody = std::any_of(isr.begin(), isr.end(), [&](const auto& m) {
     return m.node != options_.node && session_of(m.node) != 0 && counted(m) >= hw_;
   });
-  if (static_cast<std::size_t>(working) < record_->min_in_sync && somebody) leading_.resigning = true;
-  if (leading_.resigning) {
+  const bool unheard = static_cast<std::size_t>(working) < record_->min_in_sync && somebody;
+  if (leading_.resigning || unheard) {
     if (somebody) {
       auto record = *record_;
       record.leader_node.clear();
       record.leader_session = 0;
       if (!record.wants(options_.node) && record.isr.size() > record.min_in_sync)
         std::erase_if(record.isr, [&](const auto& m) { return m.node == options_.node; });
-      election_.not_before = now_ + limits_.lag_time;
+      // Asked to go it stays away; unheard it only lets the others go first: links that come and go must not leave nobody.
+      election_.not_before = now_ + (leading_.resigning ? limits_.lag_time : 4 * limits_.election_wait);
       return propose(proposal::kind::resign, std::move(record), {}, "hands leadership over");
     }
     if (!damaged_) leading_.resigning = false;
