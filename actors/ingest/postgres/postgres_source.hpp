@@ -58,6 +58,7 @@ private:
   bool may_cut() const;
   bool behind() const;
   void wait_for_more(clock::time_point until);
+  void doze();
   std::optional<storage::change_block> hand_out();
   result<void> feed_back(bool ask);
   void add_state(std::vector<storage::state_entry>& to);
@@ -88,6 +89,8 @@ private:
   bool placed_last_ = false, heartbeat_works_ = true;
   std::chrono::milliseconds feedback_every_{10000};
   clock::time_point feedback_at_{}, heartbeat_at_{}, look_at_{}, ask_at_{}, noted_at_{}, gathering_since_{};
+  std::chrono::microseconds doze_{1000}; ///< while the source is far ahead
+  int drained_ = 0;                      ///< messages since the last one
   bool gathering_ = false;
   bool note_soon_ = false; ///< somebody waits for the log to have the position
 };
