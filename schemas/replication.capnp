@@ -42,6 +42,8 @@ struct ReplicationMessage {
     credit @4 :UInt64;       # bytes it takes beyond `from`
     round @5 :UInt64;        # rises when something was lost on the way and the leader must send again from `from`
     empty @6 :Bool;          # the log has no entry: there is no hash
+    full @7 :Bool;           # no room on this disk: send nothing, and do not wait for this copy
+    unheard @8 :Bool;        # nothing has come from you for longer than you are ever silent
   }
   struct Data {              # leader -> follower
     from @0 :UInt64;

@@ -15,6 +15,7 @@ namespace {
 constexpr auto tick_time = 25ms;
 constexpr auto show_time = 200ms;
 constexpr auto reopen_time = 1s;
+constexpr auto room_time = 500ms;
 
 std::uint64_t random_seed() {
   std::random_device device;
@@ -73,6 +74,7 @@ void replicated_stage_state::open() {
     for (auto& a : replica->take_actions()) std::visit([this](auto& x) { perform(x); }, a);
   });
   replica->start(now());
+  if (full) replica->no_room();
   const auto& cluster = *ctx->node->options.cluster;
   cluster.hub->enroll(partition, stage_actor{self});
   on_members(cluster.members());
@@ -80,6 +82,7 @@ void replicated_stage_state::open() {
 
 void replicated_stage_state::reopen(const std::string& why) {
   lost_leadership(why);
+  full = true;
   set_blocked(why);
   if (copy) copy->before_write({});
   replica.reset();
@@ -143,6 +146,7 @@ void replicated_stage_state::resign() {
 void replicated_stage_state::tick() {
   self->delayed_send(self, tick_time, tick_atom::value);
   if (!replica) return;
+  look_for_room();
   replica->tick(now());
   act();
   if (!replica || now() - shown_at < show_time) return;
@@ -156,6 +160,7 @@ void replicated_stage_state::tick() {
   view.high_watermark = replica->high_watermark();
   if (replica->role() == replication::role::leader) view.followers = replica->followers();
   for (const auto& [kind, text] : alarms) view.alarms.push_back(text);
+  if (!blocked.empty()) view.alarms.push_back("appends wait: " + blocked);
   ctx->node->options.cluster->hub->publish(std::move(view));
 }
 
@@ -190,7 +195,10 @@ void replicated_stage_state::perform(replication::actions::send& a) {
 }
 
 void replicated_stage_state::perform(replication::actions::append_raw& a) {
-  if (auto ok = copy->append_raw(a.entries); !ok) disk_failed(ok.error(), "writing entries of the leader");
+  auto ok = copy->append_raw(a.entries);
+  if (ok) return;
+  if (!ok.error().is(storage::errc::no_space)) return disk_failed(ok.error(), "writing entries of the leader");
+  out_of_room(ok.error());
 }
 void replicated_stage_state::perform(replication::actions::truncate& a) {
   ctx->node->log("info", ctx->component("stage"),
@@ -297,6 +305,25 @@ void replicated_stage_state::report() {
   self->send(supervisor, r);
 }
 
+/// Nothing was written. The others go on without this copy, and it takes entries again once there is room.
+void replicated_stage_state::out_of_room(const failure& why) {
+  full = true;
+  looked_at = now();
+  set_blocked(why.message);
+  replica->no_room();
+}
+
+void replicated_stage_state::look_for_room() {
+  if (!full || now() - looked_at < room_time) return;
+  looked_at = now();
+  const auto space = ctx->node->options.store->space();
+  // Room for a message of the leader, once in the WAL and once in a file: else the next one would be refused again.
+  if (space.free_bytes < space.reserve_bytes + 2 * replication::limits{}.message_bytes) return;
+  full = false;
+  set_blocked({});
+  replica->room();
+}
+
 void replicated_stage_state::set_blocked(std::string why) {
   if (why == blocked) return;
   blocked = std::move(why);
@@ -385,12 +412,16 @@ void replicated_stage_state::flush() {
   auto outcome = log->append(batches);
   if (!outcome) {
     expected_sequence -= advanced_by;
-    if (outcome.error().is(storage::errc::no_space)) set_blocked(outcome.error().message);
     const auto refused = refusal(outcome.error());
     for (std::size_t i = 0; i < group.size(); ++i)
       if (taken[i]) group[i].promise.deliver(refused);
-    if (!outcome.error().is(storage::errc::no_space)) disk_failed(outcome.error(), "an append");
-    return;
+    if (!outcome.error().is(storage::errc::no_space)) return disk_failed(outcome.error(), "an append");
+    out_of_room(outcome.error());
+    return act();
+  }
+  if (full) {
+    full = false;
+    replica->room();
   }
   set_blocked({});
   append_reply reply;
@@ -409,9 +440,11 @@ void replicated_stage_state::flush() {
 caf::result<append_reply> replicated_stage_state::decided(const result<storage::offset>& outcome) {
   auto promise = self->make_response_promise<append_reply>();
   if (!outcome) {
-    if (outcome.error().is(storage::errc::no_space)) set_blocked(outcome.error().message);
     promise.deliver(refusal(outcome.error()));
     if (outcome.error().is(storage::errc::io_failed)) disk_failed(outcome.error(), "an append");
+    if (!outcome.error().is(storage::errc::no_space)) return promise;
+    out_of_room(outcome.error());
+    act();
     return promise;
   }
   append_reply reply;

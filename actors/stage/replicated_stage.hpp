@@ -50,6 +50,7 @@ struct replicated_stage_state {
   bool reading = false; ///< an answer of the registrar is awaited
   std::optional<std::uint64_t> proposing;
   std::string blocked; ///< why appends are refused now
+  bool full = false;   ///< the disk took the last one no more
   std::map<storage::replication::alarm_kind, std::string> alarms;
 
   void open();
@@ -93,9 +94,11 @@ private:
   append_reply refusal(const failure& why);
   void report();
   void set_blocked(std::string why);
+  void out_of_room(const failure& why);
+  void look_for_room();
   storage::replication::instant now() const;
   void reopen(const std::string& why);
-  storage::replication::instant shown_at{};
+  storage::replication::instant shown_at{}, looked_at{};
 };
 
 stage_actor::behavior_type replicated_stage(stage_actor::stateful_pointer<replicated_stage_state> self, pipeline_context_ptr ctx,

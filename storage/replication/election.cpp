@@ -27,7 +27,10 @@ void replica::election_tick() {
     election_.stand_at = now_;
   }
   if (role_ == role::follower) {
-    if (!election_.stand_at) election_.stand_at = std::max(now_ + random_wait(limits_.election_wait), election_.not_before);
+    if (!election_.stand_at) {
+      election_.stand_at = std::max(now_ + random_wait(limits_.election_wait), election_.not_before);
+      if (full_) *election_.stand_at += limits_.lag_time; // it could not append: first those who can
+    }
     if (now_ >= *election_.stand_at) stand_for_election();
   } else if (role_ == role::candidate && now_ - election_.since > limits_.election_alarm) {
     raise(alarm_kind::election_stuck,

@@ -8,6 +8,7 @@ namespace millrace::storage::replication {
 void replica::detach() {
   following_.attached = false;
   following_.nonce = 0;
+  following_.unheard = false;
   following_.leader_hw = {};
 }
 
@@ -82,16 +83,39 @@ void replica::cut(offset to) {
 }
 
 void replica::say_fetch() {
-  const auto credit = limits_.credit_bytes > unsynced_bytes_ ? limits_.credit_bytes - unsynced_bytes_ : 0;
-  say(record_->leader_node,
-      fetch{end_, last_hash_, bugs_.ack_early ? end_ : durable_, credit, following_.round, last_epoch_.value == 0});
+  const auto credit = limits_.credit_bytes > unsynced_bytes_ && !full_ ? limits_.credit_bytes - unsynced_bytes_ : 0;
+  say(record_->leader_node, fetch{end_, last_hash_, bugs_.ack_early ? end_ : durable_, credit, following_.round,
+                                  last_epoch_.value == 0, full_, following_.unheard});
+}
+
+/// The entries that were refused are nowhere: what was noted of them is read back from the disk, and they are asked for again.
+void replica::no_room() {
+  full_ = true;
+  if (role_ == role::leader) return review_in_sync();
+  if (!writes_.empty()) {
+    const auto hw = hw_;
+    read_disk();
+    hw_ = std::max(hw_, hw);
+  }
+  if (role_ != role::follower || !following_.attached) return;
+  ++following_.round;
+  say_fetch();
+}
+
+void replica::room() {
+  full_ = false;
+  if (role_ == role::follower && following_.attached) say_fetch();
 }
 
 void replica::on_data(const message& m, data& d) {
   if (role_ != role::follower || !following_.attached || m.node != record_->leader_node) return;
   if (d.run != run_) return; // meant for this replica before it restarted
   if (d.verified) verified_ = true;
-  if (d.round == following_.round) following_.heard = now_; // else the fetch that began this round was lost
+  if (d.round == following_.round) { // else the fetch that began this round was lost
+    following_.heard = now_;
+    following_.unheard = false;
+  }
+  if (full_ && !d.entries.empty()) return;                  // was under way when this copy said so; room() asks for it again
   if (d.round != following_.round || d.from < end_) return; // repeated, or sent before this follower asked again
   if (d.log_start > end_) return detach();
   if (d.from > end_) {
@@ -130,6 +154,7 @@ void replica::follower_tick() {
   if (!following_.attached || now_ - following_.heard < 3 * limits_.fetch_wait) return;
   // The leader speaks every fetch_wait: this fetch, or its answer, was lost; or the leader has forgotten this follower.
   following_.heard = now_;
+  following_.unheard = true;
   ++following_.round;
   say_fetch();
 }

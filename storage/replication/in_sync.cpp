@@ -83,36 +83,50 @@ void replica::review_in_sync() {
   if (role_ != role::leader || pending_) return;
   if (!record_->wants(options_.node)) leading_.resigning = true; // moved away: first leadership, then the membership
   const auto& isr = record_->isr;
-  // While its session lives nobody stands against a leader. One that hears too few members to acknowledge anything, or is not
-  // heard by them, gives way by itself: they may well hear each other. If not, nothing is lost, and the next one does the same.
-  const auto working = std::count_if(isr.begin(), isr.end(), [&](const auto& m) {
-    if (m.node == options_.node) return true;
-    const auto at = leading_.followers.find(m.node);
-    if (at == leading_.followers.end() || now_ - at->second.heard > silence(limits_)) return false;
-    const auto& p = at->second;
-    return p.durable >= end_ || now_ - std::max(p.moved, p.caught_up) <= limits_.lag_time;
-  });
+  // While its session lives nobody stands against a leader. One that hears too few members to acknowledge anything, is not heard
+  // by them, or has no room, gives way by itself: they may well hear each other. If not, nothing is lost, and the next one does
+  // the same.
+  const auto working = std::count_if(isr.begin(), isr.end(), [&](const auto& m) { return works(m); });
   const bool somebody = std::any_of(isr.begin(), isr.end(), [&](const auto& m) {
-    return m.node != options_.node && session_of(m.node) != 0 && counted(m) >= hw_;
+    const auto at = leading_.followers.find(m.node);
+    const bool full = at != leading_.followers.end() && at->second.full;
+    return m.node != options_.node && session_of(m.node) != 0 && counted(m) >= hw_ && !full;
   });
-  const bool unheard = static_cast<std::size_t>(working) < record_->min_in_sync && somebody;
-  if (leading_.resigning || unheard) {
-    if (somebody) {
-      auto record = *record_;
-      record.leader_node.clear();
-      record.leader_session = 0;
-      if (!record.wants(options_.node) && record.isr.size() > record.min_in_sync)
-        std::erase_if(record.isr, [&](const auto& m) { return m.node == options_.node; });
-      // Asked to go it stays away; unheard it only lets the others go first: links that come and go must not leave nobody.
-      election_.not_before = now_ + (leading_.resigning ? limits_.lag_time : 4 * limits_.election_wait);
-      return propose(proposal::kind::resign, std::move(record), {}, "hands leadership over");
-    }
+  const bool unheard = static_cast<std::size_t>(working) < record_->min_in_sync;
+  if (somebody && (leading_.resigning || unheard || full_)) {
+    auto record = *record_;
+    record.leader_node.clear();
+    record.leader_session = 0;
+    // The next leader would wait for this copy as long as it waits for any that is silent.
+    if ((unheard || full_ || !record.wants(options_.node)) && record.isr.size() > record.min_in_sync)
+      std::erase_if(record.isr, [&](const auto& m) { return m.node == options_.node; });
+    // Asked to go or full it stays away; unheard it only lets the others go first: links that come and go must not leave nobody.
+    election_.not_before = now_ + (leading_.resigning || full_ ? limits_.lag_time : 4 * limits_.election_wait);
+    return propose(proposal::kind::resign, std::move(record), {}, "hands leadership over");
+  }
+  if (leading_.resigning) {
     if (!damaged_) leading_.resigning = false;
-    raise(alarm_kind::handover,
-          "leadership cannot be handed over: no other member of the in-sync set is alive and has all that is "
-          "acknowledged. Bring one back, then repeat");
+    raise(
+        alarm_kind::handover,
+        "leadership cannot be handed over: no other member of the in-sync set is alive, has room on its disk and has all that is "
+        "acknowledged. Bring one back, then repeat");
   }
   if (!add_or_swap()) remove();
+}
+
+/// For longer than one lost message explains; by this node's clock, which stands still while it hangs itself.
+bool replica::hears_nothing(const progress& p) const {
+  return p.unheard_since && now_ - *p.unheard_since >= 3 * limits_.fetch_wait;
+}
+
+/// As far as it is heard, entries that are sent to it come back as durable.
+bool replica::works(const isr_member& m) const {
+  if (m.node == options_.node) return true;
+  const auto at = leading_.followers.find(m.node);
+  if (at == leading_.followers.end() || now_ - at->second.heard > silence(limits_)) return false;
+  const auto& p = at->second;
+  if (hears_nothing(p)) return false;
+  return p.durable >= end_ || (!p.full && now_ - std::max(p.moved, p.caught_up) <= limits_.lag_time);
 }
 
 /// Whoever is attached and holds all that could be acknowledged comes in, or comes back in with its new store.
@@ -122,6 +136,7 @@ bool replica::add_or_swap() {
     if (p.durable < (bugs_.expand_no_start ? hw_ : std::max(hw_, leading_.start))) continue;
     const auto* member = record_->in_sync(node);
     if (member && member->store == p.store) continue;
+    if (p.full || p.unheard_since) continue;
     // Who would be removed at once is not added: a follower that is heard and hears nothing came and went at every tick.
     if (!member && p.durable < end_ && now_ - p.caught_up > limits_.lag_time && now_ - p.moved > limits_.lag_time) continue;
     auto record = *record_;
@@ -139,7 +154,7 @@ bool replica::add_or_swap() {
   return false;
 }
 
-/// Gone, or silent while there is something to say, or too far behind for too long.
+/// Gone, silent or deaf while there is something to say, without room for it, or too far behind for too long.
 bool replica::lags(const isr_member& m) {
   const auto at = leading_.followers.find(m.node);
   if (at == leading_.followers.end()) return true;
@@ -147,7 +162,7 @@ bool replica::lags(const isr_member& m) {
   if (members_revision_ != 0 && session_of(m.node) == 0 && now_ - p.heard > 2 * limits_.fetch_wait) return true;
   const bool counts = p.attached && p.store == m.store;
   if (counts && p.durable >= end_) return false;
-  if (now_ - p.heard > silence(limits_)) return true;
+  if (p.full || hears_nothing(p) || now_ - p.heard > silence(limits_)) return true;
   if (now_ - p.caught_up <= limits_.lag_time) return false;
   if (!counts || now_ - p.moved > limits_.lag_time) return true;
   const auto behind = leading_.recent.bytes_from(p.durable);
@@ -175,10 +190,11 @@ bool replica::remove() {
   if (lagging.empty())
     clear(alarm_kind::under_replicated);
   else
-    raise(alarm_kind::under_replicated, "nothing is acknowledged, because member " + lagging +
-                                            " of the in-sync set is gone or lags and the set is at its minimum of " +
-                                            std::to_string(record_->min_in_sync) +
-                                            ". Bring the node back, or replace it (millrace cluster replace)");
+    raise(alarm_kind::under_replicated,
+          "nothing is acknowledged, because member " + lagging +
+              " of the in-sync set is gone, lags or has no room, and the set is at its minimum of " +
+              std::to_string(record_->min_in_sync) +
+              ". Bring the node back, make room on its disk, or replace it (millrace cluster replace)");
   return false;
 }
 

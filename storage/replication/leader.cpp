@@ -8,6 +8,8 @@ namespace millrace::storage::replication {
 namespace {
 /// Read from the disk for one message: appends wait behind the read, and each of its entries is looked at.
 constexpr std::size_t disk_read_bytes = 1u << 20;
+/// Through a link that breaks again and again small messages pass and large ones never do.
+constexpr std::size_t message_bytes_min = 16u << 10;
 } // namespace
 
 void replica::lead() {
@@ -21,6 +23,7 @@ void replica::lead() {
   unacknowledged_ = 0;
   for (const auto& m : record_->isr) {
     auto& p = leading_.followers[m.node];
+    p.message_bytes = limits_.message_bytes;
     p.caught_up = p.moved = p.heard = now_; // the time before this leadership does not count against anybody
   }
   verified_ = true; // 6.5: elected from the in-sync set, so it holds what was acknowledged
@@ -71,6 +74,7 @@ void replica::on_attach(const message& m, const attach& a) {
   fresh.run = m.run;
   fresh.store = m.store;
   fresh.heard = now_;
+  fresh.message_bytes = p.message_bytes != 0 ? p.message_bytes : limits_.message_bytes;
   fresh.caught_up = p.caught_up;
   fresh.moved = p.moved;
   p = std::move(fresh);
@@ -116,8 +120,14 @@ void replica::on_fetch(const message& m, const fetch& f) {
                                        ": its disk lost synced data or an old copy was put back. It is refilled; check its disk");
   }
   p.heard = now_;
+  p.full = f.full;
+  if (!f.unheard)
+    p.unheard_since.reset();
+  else if (!p.unheard_since)
+    p.unheard_since = now_;
   count(p, m, f);
   if (f.round > p.round) {
+    if (!p.flying.empty()) p.message_bytes = std::max(p.message_bytes / 4, std::min(message_bytes_min, limits_.message_bytes));
     p.round = f.round;
     p.sent = f.from;
     p.flying.clear();
@@ -128,6 +138,7 @@ void replica::on_fetch(const message& m, const fetch& f) {
     while (!p.flying.empty() && p.flying.front().end <= f.from) {
       p.flying_bytes -= p.flying.front().bytes;
       p.flying.pop_front();
+      p.message_bytes = std::min(p.message_bytes * 2, limits_.message_bytes);
     }
     p.sent = std::max(p.sent, f.from);
   }
@@ -167,10 +178,10 @@ result<std::vector<raw_entry>> replica::entries_for(progress& p, std::size_t byt
 /// Sends what the follower's credit allows. Few messages are in flight at a time: while they are, new entries gather, so that a
 /// follower with a slow disk syncs rarely and much.
 void replica::feed(const std::string& node, progress& p) {
-  while (p.attached && p.round != 0 && p.sent < end_ && p.flying.size() < limits_.messages_in_flight &&
+  while (p.attached && !p.full && p.round != 0 && p.sent < end_ && p.flying.size() < limits_.messages_in_flight &&
          (p.flying.empty() || p.flying_bytes < p.credit)) {
     const auto room = p.credit > p.flying_bytes ? p.credit - p.flying_bytes : 0;
-    auto entries = entries_for(p, std::min<std::size_t>(limits_.message_bytes, room));
+    auto entries = entries_for(p, std::min(p.message_bytes, room));
     if (!entries && entries.error().is(errc::trimmed)) {
       p.attached = false; // it will learn of the log's new start when it attaches again
       return say(node, refuse{seen_epoch_});

@@ -91,6 +91,8 @@ void write_body(const message& m, const packed_entries& packed, schemas::Replica
                    to.setCredit(b.credit);
                    to.setRound(b.round);
                    to.setEmpty(b.empty);
+                   to.setFull(b.full);
+                   to.setUnheard(b.unheard);
                  },
                  [&](const data& b) {
                    auto to = out.initData();
@@ -219,7 +221,10 @@ result<void> read_body(incoming in, std::vector<std::shared_ptr<const std::strin
   }
   case schemas::ReplicationMessage::FETCH: {
     const auto b = in.getFetch();
-    const fetch f{{b.getFrom()}, {b.getHashLow(), b.getHashHigh()}, {b.getDurable()}, b.getCredit(), b.getRound(), b.getEmpty()};
+    const fetch f{{b.getFrom()},    {b.getHashLow(), b.getHashHigh()},
+                  {b.getDurable()}, b.getCredit(),
+                  b.getRound(),     b.getEmpty(),
+                  b.getFull(),      b.getUnheard()};
     if (f.durable > f.from)
       return malformed("says that it has synced up to offset " + std::to_string(f.durable.value) + " and written only up to " +
                        std::to_string(f.from.value));

@@ -27,7 +27,9 @@ struct fetch {
   offset durable;
   std::uint64_t credit = 0; ///< bytes it takes beyond `from`
   std::uint64_t round = 0;
-  bool empty = false; ///< the log has no entry, `hash` means nothing
+  bool empty = false;   ///< the log has no entry, `hash` means nothing
+  bool full = false;    ///< there is no room on the follower's disk
+  bool unheard = false; ///< the leader speaks at least every fetch_wait, and nothing has come for three of them
 };
 struct data {
   offset from, high_watermark, log_start;

@@ -70,6 +70,10 @@ public:
   ticket appending(std::span<const raw_entry> entries);
   /// Retention here dropped what is below `start` (13): only on a leader, only below what all destinations have.
   void trimmed(offset start);
+  /// The disk took an append no more, and nothing of it was written: this copy takes no entries until room(), says so, and leads
+  /// only if nobody else can. After a refused append_raw, before synced().
+  void no_room();
+  void room();
   /// Gives leadership up, for maintenance: the others elect, this node stands again only after lag_time. No effect on a follower.
   void resign();
 
@@ -102,10 +106,13 @@ private:
     std::uint64_t run = 0, store = 0;
     bool attached = false; ///< its prefix was compared
     bool told_verified = false;
+    bool full = false;                    ///< it says that it has no room
+    std::optional<instant> unheard_since; ///< since when it says that it hears nothing from here
     offset durable, sent;
     std::uint64_t round = 0, credit = 0;
     std::deque<in_flight> flying;
     std::size_t flying_bytes = 0;
+    std::size_t message_bytes = 0; ///< what one message carries: less after each that was lost, more after each that came
     instant heard{}, said{};
     instant caught_up{}, moved{}; ///< when it last had all that there was; when `durable` last rose
     instant asked{};              ///< its last fetch ...
@@ -169,6 +176,8 @@ private:
   bool add_or_swap();
   bool remove();
   bool lags(const isr_member& m);
+  bool works(const isr_member& m) const;
+  bool hears_nothing(const progress& p) const;
   void disown(const char* why);
   std::uint64_t session_of(const std::string& node) const;
 
@@ -233,6 +242,7 @@ private:
   bool stale_facts_ = false; ///< a truncation or reset is under way: read the facts when it is synced
   std::uint64_t announced_store_ = 0;
   instant announced_{};
+  bool full_ = false;     ///< no room for entries
   bool damaged_ = false;  ///< refill this copy before it counts again
   bool verified_ = false; ///< has held, since the process started, all that could be acknowledged (6.5)
 
@@ -252,6 +262,7 @@ private:
     bool attached = false;
     std::uint64_t nonce = 0, round = 0;
     instant asked{}, heard{}, since{};
+    bool unheard = false;
     offset leader_hw;
   } following_;
 

@@ -107,6 +107,58 @@ BOOST_AUTO_TEST_CASE(a_lost_fetch_is_made_good_by_the_leaders_heartbeat) {
   BOOST_TEST(leader.machine->high_watermark().value == 3u);
 }
 
+BOOST_AUTO_TEST_CASE(entries_that_the_disk_had_no_room_for_are_asked_for_again_once_there_is) {
+  auto leader = leader_of("a", {1, 1}, {"a", "b", "c"});
+  copy f("b", log_of("b", {1, 1}));
+  f.begin(record_of(2, "a", {"a", "b", "c"}, 11));
+  exchange({&leader, &f});
+  const auto end = f.machine->end();
+  leader.append();
+  for (auto& s : std::exchange(leader.sent, {})) {
+    if (s.to != "b" || !std::holds_alternative<rp::data>(s.what.body)) continue;
+    f.machine->on_message("a", s.what);
+    for (auto& a : f.machine->take_actions()) BOOST_TEST(!std::holds_alternative<rp::actions::send>(a)); // the append is refused
+    f.machine->no_room();
+    f.drain();
+  }
+  BOOST_TEST(f.machine->end().value == end.value);
+  const auto* said = f.last<rp::fetch>("a");
+  BOOST_REQUIRE(said);
+  BOOST_TEST(said->full);
+  BOOST_TEST(said->credit == 0u);
+  BOOST_TEST((said->from == end && said->durable == end));
+  exchange({&leader, &f});
+  leader.pass(rp::instant{1000}); // heartbeats, no entries
+  exchange({&leader, &f});
+  BOOST_TEST(f.machine->end().value == end.value);
+  BOOST_TEST(f.machine->attached());
+  f.machine->room();
+  f.drain();
+  exchange({&leader, &f});
+  BOOST_TEST(f.machine->end().value == leader.machine->end().value);
+  BOOST_TEST((f.storage.durable().entries.back().hash == leader.storage.durable().entries.back().hash));
+}
+
+BOOST_AUTO_TEST_CASE(a_follower_that_hears_nothing_says_so_until_it_does) {
+  auto leader = leader_of("a", {1, 1}, {"a", "b", "c"});
+  copy f("b", log_of("b", {1, 1}));
+  f.begin(record_of(2, "a", {"a", "b", "c"}, 11));
+  exchange({&leader, &f});
+  f.pass(rp::instant{1400});
+  BOOST_TEST(f.sent.empty());
+  f.pass(rp::instant{200});
+  BOOST_REQUIRE(f.last<rp::fetch>("a"));
+  BOOST_TEST(f.last<rp::fetch>("a")->unheard);
+  exchange({&leader, &f});
+  leader.pass(rp::instant{500});
+  exchange({&leader, &f});
+  leader.append();
+  for (auto& s : std::exchange(leader.sent, {}))
+    if (s.to == "b") f.hear("a", s.what);
+  BOOST_REQUIRE(f.last<rp::fetch>("a"));
+  BOOST_TEST(!f.last<rp::fetch>("a")->unheard);
+}
+
 BOOST_AUTO_TEST_CASE(data_that_does_not_continue_the_log_is_not_taken) {
   auto leader = leader_of("a", {1}, {"a", "b", "c"});
   copy f("b", log_of("b", {1}));

@@ -97,7 +97,95 @@ BOOST_AUTO_TEST_CASE(a_leader_that_hears_nobody_gives_way_to_members_whose_sessi
   for (int i = 0; i < 100 && c.proposals.size() < 2; ++i) c.pass(rp::instant{50});
   BOOST_REQUIRE_GE(c.proposals.size(), 2u);
   BOOST_TEST(c.proposals.back().record.leader_node == "");
-  BOOST_TEST(c.proposals.back().record.isr.size() == 3u);
+  BOOST_TEST(c.proposals.back().record.isr.size() == 2u); // the next one need not wait for it
+  BOOST_TEST(!c.proposals.back().record.in_sync("a"));
+}
+
+BOOST_AUTO_TEST_CASE(a_member_without_room_leaves_at_the_next_entry_and_is_sent_nothing) {
+  auto c = leader_of("a", {1}, {"a", "b", "c"});
+  c.attach_follower("b", 2);
+  c.attach_follower("c", 2);
+  c.fetched("c", 2, 9, 2, true);
+  c.pass(rp::instant{200});
+  BOOST_TEST(c.proposals.size() == 1u); // it has everything: nothing waits for it
+  c.sent.clear();
+  c.append();
+  BOOST_TEST(c.last<rp::data>("b"));
+  BOOST_TEST(!c.last<rp::data>("c"));
+  c.fetched("b", 3);
+  c.pass(rp::instant{50});
+  BOOST_REQUIRE_EQUAL(c.proposals.size(), 2u);
+  BOOST_TEST(!c.proposals[1].record.in_sync("c"));
+  c.answer(rp::replica::outcome::stored, 12);
+  BOOST_TEST(c.acknowledged.back().value == 3u);
+  // Its heartbeats go on, and it is not taken back in before there is room.
+  c.pass(rp::instant{1000});
+  BOOST_TEST(c.last<rp::data>("c"));
+  c.fetched("c", 2, 9, 3, true);
+  c.pass(rp::instant{200});
+  BOOST_TEST(c.proposals.size() == 2u);
+  c.fetched("c", 2, 9, 4);
+  BOOST_TEST(c.last<rp::data>("c")->entries.size() == 1u);
+  c.fetched("c", 3, 9, 4);
+  c.pass(rp::instant{50});
+  BOOST_REQUIRE_EQUAL(c.proposals.size(), 3u);
+  BOOST_TEST(c.proposals[2].record.in_sync("c"));
+}
+
+BOOST_AUTO_TEST_CASE(a_leader_without_room_hands_over_to_who_has_some_and_stays_if_nobody_has) {
+  auto c = leader_of("a", {1}, {"a", "b", "c"});
+  c.attach_follower("b", 2);
+  c.attach_follower("c", 2);
+  c.fetched("b", 2, 9, 2, true);
+  c.fetched("c", 2, 9, 2, true);
+  c.machine->no_room();
+  c.pass(rp::instant{200});
+  BOOST_TEST(c.proposals.size() == 1u);
+  BOOST_TEST(!c.alarmed(rp::alarm_kind::handover));
+  c.fetched("c", 2, 9, 3);
+  c.pass(rp::instant{50});
+  BOOST_REQUIRE_EQUAL(c.proposals.size(), 2u);
+  BOOST_TEST(c.proposals[1].record.leader_node == "");
+  c.answer(rp::replica::outcome::stored, 12);
+  c.pass(rp::instant{5000}); // it lets others go first
+  BOOST_TEST((c.machine->role() == rp::role::follower));
+}
+
+BOOST_AUTO_TEST_CASE(a_leader_that_is_not_heard_gives_way_but_not_for_a_single_complaint) {
+  auto c = leader_of("a", {1}, {"a", "b", "c"});
+  c.attach_follower("b", 2);
+  c.attach_follower("c", 2);
+  const auto hear_both = [&](std::uint64_t round, bool unheard) {
+    for (const auto* n : {"b", "c"}) c.fetched(n, 2, 9, round, false, unheard);
+  };
+  hear_both(2, true);
+  c.pass(rp::instant{1000});
+  hear_both(2, false); // a lost message; what was said since has come
+  c.pass(rp::instant{1000});
+  BOOST_TEST(c.proposals.size() == 1u);
+  c.append();
+  hear_both(3, true);
+  for (int i = 0; i < 31 && c.proposals.size() < 2; ++i) {
+    c.pass(rp::instant{50});
+    if (i % 10 == 9) hear_both(static_cast<std::uint64_t>(4 + i), true);
+  }
+  BOOST_REQUIRE_EQUAL(c.proposals.size(), 2u);
+  BOOST_TEST(c.proposals.back().record.leader_node == "");
+}
+
+BOOST_AUTO_TEST_CASE(a_member_that_hears_nothing_leaves_soon) {
+  auto c = leader_of("a", {1}, {"a", "b", "c"});
+  c.attach_follower("b", 2);
+  c.attach_follower("c", 2);
+  for (int i = 0; i < 300 && c.proposals.size() < 2; ++i) {
+    c.append();
+    c.fetched("b", c.machine->end().value);
+    if (i % 10 == 0) c.fetched("c", 2, 9, static_cast<std::uint64_t>(2 + i), false, true);
+    c.pass(rp::instant{50});
+  }
+  BOOST_REQUIRE_EQUAL(c.proposals.size(), 2u);
+  BOOST_TEST(!c.proposals[1].record.in_sync("c"));
+  BOOST_TEST(c.now.count() < 3000);
 }
 
 BOOST_AUTO_TEST_CASE(a_member_being_added_counts_from_the_moment_of_the_proposal) {
@@ -236,6 +324,37 @@ BOOST_AUTO_TEST_CASE(no_more_is_sent_than_the_followers_credit_and_few_messages_
     if (const auto* d = std::get_if<rp::data>(&s.what.body)) got += d->entries.size();
   BOOST_TEST(got <= 3u);
   BOOST_TEST(got > 0u);
+}
+
+BOOST_AUTO_TEST_CASE(messages_get_smaller_while_they_are_lost_and_larger_again_when_they_come) {
+  auto c = leader_of("a", std::vector<std::uint64_t>(40'000, 1), {"a", "b"});
+  c.attach_follower("b", 0);
+  const auto largest = [&] {
+    std::size_t bytes = 0;
+    for (const auto& s : std::exchange(c.sent, {}))
+      if (const auto* d = std::get_if<rp::data>(&s.what.body)) {
+        std::size_t n = 0;
+        for (const auto& e : d->entries) n += e.value->size();
+        bytes = std::max(bytes, n);
+      }
+    return bytes;
+  };
+  const auto whole = largest();
+  BOOST_TEST(whole > (64u << 10));
+  std::uint64_t round = 1;
+  for (int i = 0; i < 10; ++i) c.fetched("b", 0, 9, ++round);
+  c.sent.clear();
+  c.fetched("b", 0, 9, ++round);
+  const auto small = largest();
+  BOOST_TEST(small <= (16u << 10));
+  BOOST_TEST(small > (8u << 10));
+  std::size_t grown = 0;
+  for (std::uint64_t end = 0; end < 20'000 && grown < whole / 4;) {
+    end += 1000;
+    c.fetched("b", end, 9, round);
+    grown = std::max(grown, largest());
+  }
+  BOOST_TEST(grown >= whole / 4); // as the credit of what is in flight allows
 }
 
 BOOST_AUTO_TEST_CASE(catching_up_from_the_disk_is_throttled) {

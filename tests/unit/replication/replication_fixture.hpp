@@ -160,9 +160,10 @@ struct copy {
     hear(node, rp::attach{before ? before->epoch : st::epoch{}, {end}, 5}, run);
     fetched(node, end, run);
   }
-  void fetched(const std::string& node, std::uint64_t end, std::uint64_t run = 9, std::uint64_t round = 1) {
+  void fetched(const std::string& node, std::uint64_t end, std::uint64_t run = 9, std::uint64_t round = 1, bool full = false,
+               bool unheard = false) {
     const auto* before = end == 0 ? nullptr : storage.cache().covering({end - 1});
-    hear(node, rp::fetch{{end}, before ? before->hash : st::hash128{}, {end}, 1 << 20, round, end == 0}, run);
+    hear(node, rp::fetch{{end}, before ? before->hash : st::hash128{}, {end}, 1 << 20, round, end == 0, full, unheard}, run);
   }
 };
 
