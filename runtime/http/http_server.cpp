@@ -12,7 +12,13 @@ public:
   server(kj::AsyncIoContext& io, actors::node& node, const http_server_options& options)
       : options_(options), timer_(io.provider->getTimer()),
         listener_(io.provider->getNetwork().parseAddress(options.listen.c_str()).wait(io.waitScope)->listen()),
-        service_(node, options_, names_, timer_, open_), http_(timer_, *names_.table, service_, settings()), tasks_(*this) {
+        service_(node, options_, names_, timer_, open_), http_(
+                                                             timer_, *names_.table,
+                                                             [this](kj::AsyncIoStream& connection) -> kj::Own<kj::HttpService> {
+                                                               return kj::heap<connection_service>(service_, connection);
+                                                             },
+                                                             settings()),
+        tasks_(*this) {
     tasks_.add(accept());
   }
   ~server() noexcept override {} // KJ's destructors may throw; ours must not

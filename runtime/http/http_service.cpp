@@ -4,6 +4,7 @@
 
 #include <charconv>
 #include <cstring>
+#include <strings.h>
 
 namespace millrace::runtime::http {
 namespace {
@@ -114,6 +115,7 @@ header_names::header_names() {
   authenticate = builder.add("WWW-Authenticate");
   content_encoding = builder.add("Content-Encoding");
   location = builder.add("Location");
+  expect = builder.add("Expect");
   table = builder.build();
 }
 
@@ -165,7 +167,7 @@ kj::Promise<void> http_service::send(const char* route, bool head_only, answer w
 }
 
 kj::Promise<void> http_service::request(kj::HttpMethod method, kj::StringPtr url, const kj::HttpHeaders& headers,
-                                        kj::AsyncInputStream& body, Response& response) {
+                                        kj::AsyncInputStream& body, Response& response, kj::AsyncOutputStream& connection) {
   std::string_view path(url.begin(), url.size());
   path = path.substr(0, path.find('?'));
   bool reading = method == kj::HttpMethod::GET || method == kj::HttpMethod::HEAD, head = method == kj::HttpMethod::HEAD;
@@ -187,7 +189,7 @@ kj::Promise<void> http_service::request(kj::HttpMethod method, kj::StringPtr url
   if (auto name = pipeline_of(path); !name.empty()) {
     constexpr const char* push_route = "/v1/pipelines/NAME/changes";
     if (method != kj::HttpMethod::POST) return wrong_method(push_route, "POST");
-    return respond(push_route, take_push(std::string(name), headers, body));
+    return respond(push_route, take_push(std::string(name), headers, body, connection));
   }
   return send("other", head, failure(404, "no such path; expected /metrics, /healthz, /readyz or /v1/pipelines/NAME/changes"),
               response);
@@ -266,8 +268,18 @@ kj::Promise<kj::Maybe<http_service::answer>> http_service::read_body(upload& u) 
           });
 }
 
+/// curl and others ask before they send a large body, and wait a second for a word; KJ's server knows nothing of it. Between two
+/// answers nobody else writes to the connection.
+kj::Promise<void> http_service::ask_for_body(const kj::HttpHeaders& headers, kj::AsyncOutputStream& connection) {
+  constexpr std::string_view go_on = "HTTP/1.1 100 Continue\r\n\r\n";
+  KJ_IF_MAYBE (value, headers.get(names_.expect))
+    if (strcasecmp(value->cStr(), "100-continue") == 0)
+      return timer_.timeoutAfter(duration(options_.write_timeout), connection.write(go_on.data(), go_on.size()));
+  return kj::READY_NOW;
+}
+
 kj::Promise<http_service::answer> http_service::take_push(std::string pipeline, const kj::HttpHeaders& headers,
-                                                          kj::AsyncInputStream& body) {
+                                                          kj::AsyncInputStream& body, kj::AsyncOutputStream& connection) {
   actors::push_request head;
   head.pipeline = std::move(pipeline);
   KJ_IF_MAYBE (value, headers.get(names_.authorization)) head.has_token = bearer_of(*value, head.token);
@@ -307,7 +319,8 @@ kj::Promise<http_service::answer> http_service::take_push(std::string pipeline, 
   u->request = std::move(head);
   if (announced > 0) u->body.reserve(announced);
   auto& ref = *u;
-  return read_body(ref)
+  return ask_for_body(headers, connection)
+      .then([this, &ref] { return read_body(ref); })
       .then([this, &ref](kj::Maybe<answer> refused) -> kj::Promise<answer> {
         KJ_IF_MAYBE (r, refused) return kj::mv(*r);
         ref.handed_over = ref.body.size();

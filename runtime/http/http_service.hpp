@@ -14,19 +14,21 @@ namespace millrace::runtime::http {
 
 /// Every header that we read or write, registered once.
 struct header_names {
-  kj::HttpHeaderId producer, sequence, authorization, retry_after, allow, authenticate, content_encoding, location;
+  kj::HttpHeaderId producer, sequence, authorization, retry_after, allow, authenticate, content_encoding, location, expect;
   kj::Own<kj::HttpHeaderTable> table;
   header_names();
 };
 
-class http_service final : public kj::HttpService {
+class http_service {
 public:
   http_service(actors::node& node, const http_server_options& options, const header_names& names, kj::Timer& timer,
                const unsigned& connections)
       : node_(node), options_(options), names_(names), timer_(timer), connections_(connections) {}
 
+  using Response = kj::HttpService::Response;
+  /// `connection`: below the request. Only what HTTP has for before an answer may be written to it.
   kj::Promise<void> request(kj::HttpMethod method, kj::StringPtr url, const kj::HttpHeaders& headers, kj::AsyncInputStream& body,
-                            Response& response) override;
+                            Response& response, kj::AsyncOutputStream& connection);
 
 private:
   struct answer {
@@ -47,7 +49,9 @@ private:
   kj::Promise<answer> metrics();
   kj::Promise<answer> health();
   kj::Promise<answer> readiness();
-  kj::Promise<answer> take_push(std::string pipeline, const kj::HttpHeaders& headers, kj::AsyncInputStream& body);
+  kj::Promise<answer> take_push(std::string pipeline, const kj::HttpHeaders& headers, kj::AsyncInputStream& body,
+                                kj::AsyncOutputStream& connection);
+  kj::Promise<void> ask_for_body(const kj::HttpHeaders& headers, kj::AsyncOutputStream& connection);
   /// Reads on until the end or a limit; none when all is there.
   kj::Promise<kj::Maybe<answer>> read_body(upload& u);
 
@@ -58,6 +62,20 @@ private:
   const unsigned& connections_;
   request_counts counts_;
   std::uint64_t bodies_bytes_ = 0; ///< of all uploads now
+};
+
+/// The requests of one connection.
+class connection_service final : public kj::HttpService {
+public:
+  connection_service(http_service& all, kj::AsyncOutputStream& connection) : all_(all), connection_(connection) {}
+  kj::Promise<void> request(kj::HttpMethod method, kj::StringPtr url, const kj::HttpHeaders& headers, kj::AsyncInputStream& body,
+                            Response& response) override {
+    return all_.request(method, url, headers, body, response, connection_);
+  }
+
+private:
+  http_service& all_;
+  kj::AsyncOutputStream& connection_;
 };
 
 } // namespace millrace::runtime::http

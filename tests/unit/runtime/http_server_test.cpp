@@ -154,6 +154,33 @@ BOOST_AUTO_TEST_CASE(a_body_that_is_too_long_is_413_however_it_comes) {
   BOOST_TEST(!pushed);
 }
 
+BOOST_AUTO_TEST_CASE(a_client_that_asks_first_is_told_to_send_or_why_not) {
+  options.body_bytes_max = 1000;
+  start();
+  std::string pushed;
+  node.on_push = [&](const actors::push_request& r) {
+    pushed = r.body;
+    actors::push_reply out;
+    out.status = 200;
+    return out;
+  };
+  const auto asking = [](std::uint64_t length) {
+    auto head = head_of(length);
+    return head.insert(head.size() - 2, "Expect: 100-Continue\r\n");
+  };
+  test::raw_client client(server->port());
+  for (const auto* body : {"{\"id\":1}\n", "{\"id\":2}\n"}) { // the second one on the same connection
+    client.send(asking(9));
+    BOOST_TEST(client.receive() == "HTTP/1.1 100 Continue\r\n\r\n");
+    client.send(body);
+    BOOST_TEST(status_of(client.receive()) == 200);
+    BOOST_TEST(pushed == body);
+  }
+  test::raw_client refused(server->port());
+  refused.send(asking(1001));
+  BOOST_TEST(status_of(refused.receive()) == 413);
+}
+
 BOOST_AUTO_TEST_CASE(all_bodies_together_are_bounded) {
   options.bodies_bytes_max = 1000;
   start();

@@ -174,6 +174,7 @@ private:
   static bool whole(const std::string& text) {
     auto head = text.find("\r\n\r\n");
     auto length = text.find("Content-Length: ");
+    if (head != std::string::npos && text.starts_with("HTTP/1.1 1")) return true; // no answer yet: it has a head alone
     if (head == std::string::npos || length == std::string::npos || length > head) return false;
     return text.size() >= head + 4 + std::stoul(text.substr(length + 16));
   }
