@@ -17,6 +17,7 @@ packages=(
   libboost-test-dev libbenchmark-dev clang-format-14 iproute2 nftables procps
   postgresql postgresql-contrib
   etcd-server etcd-client openssl
+  clang libclang-rt-14-dev                                # libFuzzer
 )
 
 say() { printf '\n== %s\n' "$*"; }
