@@ -60,8 +60,9 @@ void replica::stand_for_election() {
 /// After every input while a candidate, once its log and epoch are synced.
 void replica::campaign() {
   if (pending_) return;
-  if (verified_) return claim();
+  // A verified copy needs no reports. But one that nobody answers would lead nobody: those who hear each other go first.
   if (election_.reports.size() + 1 >= record_->min_in_sync) return claim();
+  if (verified_ && now_ - election_.since >= 2 * limits_.election_wait) return claim();
   if (now_ - election_.asked < limits_.retry) return;
   election_.asked = now_;
   for (const auto& m : record_->isr)
@@ -103,7 +104,7 @@ void replica::answer_queries() {
 void replica::on_report(const message& m, const report& r) {
   if (role_ != role::candidate || pending_ || r.nonce != election_.nonce || r.target != election_.target) return;
   if (seen_epoch_ != election_.target || !is_listed(m.node, m.store)) return;
-  if (std::pair(r.last_epoch, r.end) > std::pair(last_epoch_, end_)) {
+  if (!verified_ && std::pair(r.last_epoch, r.end) > std::pair(last_epoch_, end_)) {
     // It knows of entries that this copy lost or never got. Let it run; stand again if it does not.
     say(m.node, stand{election_.target});
     set_role(role::follower);

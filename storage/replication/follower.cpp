@@ -116,7 +116,9 @@ void replica::on_data(const message& m, data& d) {
     following_.unheard = false;
   }
   if (full_ && !d.entries.empty()) return;                  // was under way when this copy said so; room() asks for it again
-  if (d.round != following_.round || d.from < end_) return; // repeated, or sent before this follower asked again
+  if (d.round != following_.round) return; // sent before this follower asked again
+  // Repeated; or an old attach and fetch came late, and the leader takes this copy for what it was then.
+  if (d.from < end_) return say_fetch();
   if (d.log_start > end_) return detach();
   if (d.from > end_) {
     // Something was lost on the way: ask for it once, what else is in flight belongs to the old round.

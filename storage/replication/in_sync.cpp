@@ -87,12 +87,8 @@ void replica::review_in_sync() {
   // by them, or has no room, gives way by itself: they may well hear each other. If not, nothing is lost, and the next one does
   // the same.
   const auto working = std::count_if(isr.begin(), isr.end(), [&](const auto& m) { return works(m); });
-  const bool somebody = std::any_of(isr.begin(), isr.end(), [&](const auto& m) {
-    const auto at = leading_.followers.find(m.node);
-    const bool full = at != leading_.followers.end() && at->second.full;
-    return m.node != options_.node && session_of(m.node) != 0 && counted(m) >= hw_ && !full;
-  });
   const bool unheard = static_cast<std::size_t>(working) < record_->min_in_sync;
+  const bool somebody = std::any_of(isr.begin(), isr.end(), [&](const auto& m) { return could_lead(m, unheard); });
   if (somebody && (leading_.resigning || unheard || full_)) {
     auto record = *record_;
     record.leader_node.clear();
@@ -127,6 +123,15 @@ bool replica::works(const isr_member& m) const {
   const auto& p = at->second;
   if (hears_nothing(p)) return false;
   return p.durable >= end_ || (!p.full && now_ - std::max(p.moved, p.caught_up) <= limits_.lag_time);
+}
+
+/// A member has all that is acknowledged, also one that was `never_heard` in this epoch; unless what came from it says otherwise.
+bool replica::could_lead(const isr_member& m, bool never_heard) const {
+  if (m.node == options_.node || session_of(m.node) == 0) return false;
+  const auto at = leading_.followers.find(m.node);
+  if (at == leading_.followers.end() || at->second.run == 0) return never_heard;
+  const auto& p = at->second;
+  return p.store == m.store && !p.full && (p.attached ? p.durable >= hw_ : never_heard);
 }
 
 /// Whoever is attached and holds all that could be acknowledged comes in, or comes back in with its new store.

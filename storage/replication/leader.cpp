@@ -41,6 +41,7 @@ void replica::step_down(const char*) {
   unacknowledged_ = 0;
   clear(alarm_kind::under_replicated);
   clear(alarm_kind::data_lost);
+  clear(alarm_kind::handover);
   detach();
   set_role(role::follower);
 }

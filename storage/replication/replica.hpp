@@ -177,6 +177,7 @@ private:
   bool remove();
   bool lags(const isr_member& m);
   bool works(const isr_member& m) const;
+  bool could_lead(const isr_member& m, bool never_heard) const;
   bool hears_nothing(const progress& p) const;
   void disown(const char* why);
   std::uint64_t session_of(const std::string& node) const;

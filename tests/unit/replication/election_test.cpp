@@ -106,20 +106,32 @@ BOOST_AUTO_TEST_CASE(one_that_is_ahead_is_asked_to_stand_instead) {
   BOOST_TEST((c.machine->role() == rp::role::follower));
 }
 
-BOOST_AUTO_TEST_CASE(a_verified_follower_claims_at_once) {
+BOOST_AUTO_TEST_CASE(a_verified_follower_claims_once_somebody_answers_and_soon_if_nobody_does) {
   auto leader = leader_of("a", {1}, {"a", "b", "c"});
-  copy f("b", log_of("b", {1}));
-  auto r = record_of(2, "a", {"a", "b", "c"}, 11);
-  f.begin(r);
-  exchange({&leader, &f});
-  BOOST_TEST(f.machine->attached());
-  BOOST_TEST(f.machine->verified());
-  BOOST_TEST(f.machine->end().value == 2u);
-  f.members({"b", "c"}, 2000);
-  f.pass(rp::instant{400});
-  BOOST_TEST(!f.last<rp::query>());
-  BOOST_REQUIRE_EQUAL(f.proposals.size(), 1u);
-  BOOST_TEST(f.proposals[0].record.epoch.value == 3u);
+  const auto standing = [&] {
+    copy f("b", log_of("b", {1}));
+    f.begin(record_of(2, "a", {"a", "b", "c"}, 11));
+    exchange({&leader, &f});
+    BOOST_TEST(f.machine->attached());
+    BOOST_TEST(f.machine->verified());
+    BOOST_TEST(f.machine->end().value == 2u);
+    f.members({"b", "c"}, 2000);
+    f.pass(rp::instant{350});
+    BOOST_TEST((f.machine->role() == rp::role::candidate));
+    BOOST_TEST(f.proposals.empty());
+    return f;
+  };
+  auto answered = standing();
+  const auto* q = answered.last<rp::query>("c");
+  BOOST_REQUIRE(q);
+  // Even by one with a longer log: what it has more was not acknowledged.
+  answered.hear("c", rp::report{q->target, q->nonce, {2}, {5}});
+  BOOST_REQUIRE_EQUAL(answered.proposals.size(), 1u);
+  BOOST_TEST(answered.proposals[0].record.epoch.value == 3u);
+  auto alone = standing();
+  alone.pass(rp::instant{700});
+  BOOST_REQUIRE_EQUAL(alone.proposals.size(), 1u);
+  BOOST_TEST(alone.proposals[0].record.epoch.value == 3u);
 }
 
 BOOST_AUTO_TEST_CASE(a_session_that_is_newer_than_the_list_of_members_is_not_taken_for_ended) {

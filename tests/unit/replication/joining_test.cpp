@@ -159,6 +159,30 @@ BOOST_AUTO_TEST_CASE(a_follower_that_hears_nothing_says_so_until_it_does) {
   BOOST_TEST(!f.last<rp::fetch>("a")->unheard);
 }
 
+BOOST_AUTO_TEST_CASE(a_leader_that_takes_a_follower_for_what_it_was_is_put_right) {
+  auto leader = leader_of("a", {1, 1}, {"a", "b", "c"});
+  copy f("b", log_of("b", {1, 1}));
+  f.begin(record_of(2, "a", {"a", "b", "c"}, 11));
+  std::vector<rp::actions::send> old;
+  for (const auto& s : f.sent) old.push_back(s);
+  exchange({&leader, &f});
+  leader.append();
+  for (auto& s : std::exchange(leader.sent, {}))
+    if (s.to == "b") f.hear("a", s.what);
+  old.push_back({"a",
+                 {{"p", 0},
+                  {2},
+                  "b",
+                  f.machine->run(),
+                  store_of("b"),
+                  rp::fetch{{2}, f.storage.cache().entries[1].hash, {2}, 1 << 20, 1, false}}});
+  exchange({&leader, &f});
+  for (auto& s : old) leader.hear("b", s.what); // its first words again: they come late
+  exchange({&leader, &f});
+  BOOST_TEST(f.machine->end().value == leader.machine->end().value);
+  BOOST_TEST(leader.machine->followers().at(0).durable.value == leader.machine->end().value);
+}
+
 BOOST_AUTO_TEST_CASE(data_that_does_not_continue_the_log_is_not_taken) {
   auto leader = leader_of("a", {1}, {"a", "b", "c"});
   copy f("b", log_of("b", {1}));

@@ -301,6 +301,15 @@ BOOST_AUTO_TEST_CASE(resigning_to_nobody_is_refused_with_an_alarm) {
   BOOST_TEST(c.alarmed(rp::alarm_kind::handover));
 }
 
+BOOST_AUTO_TEST_CASE(a_leader_that_never_heard_the_set_gives_way_to_a_member_that_lives) {
+  auto c = leader_of("a", {1, 1}, {"a", "b"});
+  c.attach_follower("c", 1); // one outside of the set does not help
+  for (int i = 0; i < 100 && c.proposals.size() < 2; ++i) c.pass(rp::instant{50});
+  BOOST_REQUIRE_EQUAL(c.proposals.size(), 2u);
+  BOOST_TEST(c.proposals[1].record.leader_node == "");
+  BOOST_TEST(c.proposals[1].record.isr.size() == 2u); // its minimum
+}
+
 BOOST_AUTO_TEST_CASE(intake_stops_when_too_much_is_unacknowledged) {
   rp::limits l;
   l.unacknowledged_bytes = 3 * sizeof(simulation::entry_text);
