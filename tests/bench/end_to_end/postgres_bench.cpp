@@ -130,8 +130,11 @@ public:
     wait(
         "the log is replayed", [&] { return exists("ours", "SELECT 1 FROM _millrace_offsets WHERE next_offset >= " + end); },
         [&] { return said("shop"); });
-    report("replay of the log into PostgreSQL, inserts", static_cast<double>(count / 100 * 100) / seconds_since(start), native,
-           "native replication", 3);
+    const auto replayed = static_cast<double>(count / 100 * 100) / seconds_since(start);
+    report("replay of the log into PostgreSQL, inserts", replayed, native, "native replication", 3);
+    sql("native", "CREATE TABLE copied (LIKE orders INCLUDING ALL)"); // what one session of this server takes at all
+    report("the same", replayed, copy_piped("shop", "orders", "native", "copied", static_cast<double>(count / 100 * 100)),
+           "COPY | COPY", 1);
     if (digest("ours") != digest("shop")) throw std::runtime_error("the replayed rows differ from the source's");
     node_.must({"pipeline", "pause", "shop"});
     make("shop", "DO $$ BEGIN FOR i IN 1.." + std::to_string(updates) +
@@ -150,6 +153,19 @@ public:
     drop("shop");
   }
 
+  /// As a user copies a table between two servers; rows a second.
+  double copy_piped(const std::string& from, const std::string& table, const std::string& to, const std::string& copy,
+                    double rows) {
+    const auto start = test_clock::now();
+    const auto piped =
+        run({.argv = {"/bin/sh", "-c",
+                      program("psql") + " -q -d '" + at(from).socket_conninfo(from) + "' -c 'COPY " + table + " TO STDOUT' | " +
+                          program("psql") + " -q -d '" + at(to).socket_conninfo(to) + "' -c 'COPY " + copy + " FROM STDIN'"}},
+            seconds{3600});
+    if (piped.status != 0) throw std::runtime_error(piped.err);
+    return rows / seconds_since(start);
+  }
+
   void snapshot() {
     const auto count = setting("MILLRACE_BENCH_ROWS", 10000000);
     for (const auto* db : {"big", "big_ours", "big_copy"}) at(db).create_database(db);
@@ -158,17 +174,10 @@ public:
     sql("big", "INSERT INTO orders SELECT " + order_values("i") + " FROM generate_series(1, " + std::to_string(count) + ") i");
     sql("big", "VACUUM ANALYZE orders");
     sql("big", "CHECKPOINT");
-    auto start = test_clock::now();
-    const auto piped =
-        run({.argv = {"/bin/sh", "-c",
-                      program("psql") + " -q -d '" + server_.socket_conninfo("big") + "' -c 'COPY orders TO STDOUT' | " +
-                          program("psql") + " -q -d '" + target_.socket_conninfo("big_copy") + "' -c 'COPY orders FROM STDIN'"}},
-            seconds{3600});
-    if (piped.status != 0) throw std::runtime_error(piped.err);
-    const auto baseline = static_cast<double>(count) / seconds_since(start);
+    const auto baseline = copy_piped("big", "orders", "big_copy", "orders", static_cast<double>(count));
     sql("big_copy", "DROP TABLE orders");
     sql("big_copy", "CHECKPOINT");
-    start = test_clock::now();
+    const auto start = test_clock::now();
     apply("big", "big", target_.socket_conninfo("big_ours"), "initial");
     wait(
         "the snapshot is at the destination",
@@ -222,13 +231,7 @@ public:
         [&] { return said("live"); });
     // One machine: one clock, and each row's transaction with the time of its commit.
     sql("live_ours", "CREATE TABLE source_times (id bigint PRIMARY KEY, at timestamptz)");
-    const auto copied =
-        run({.argv = {"/bin/sh", "-c",
-                      program("psql") + " -q -d '" + server_.socket_conninfo("live") +
-                          "' -c 'COPY (SELECT id, pg_xact_commit_timestamp(xmin) FROM events) TO STDOUT' | " + program("psql") +
-                          " -q -d '" + target_.socket_conninfo("live_ours") + "' -c 'COPY source_times FROM STDIN'"}},
-            seconds{120});
-    if (copied.status != 0) throw std::runtime_error(copied.err);
+    copy_piped("live", "(SELECT id, pg_xact_commit_timestamp(xmin) FROM events)", "live_ours", "source_times", 0);
     const auto found =
         sql("live_ours",
             "SELECT round(1000 * percentile_cont(0.5) WITHIN GROUP (ORDER BY d)::numeric, 1), round(1000 * percentile_cont(0.99) "
