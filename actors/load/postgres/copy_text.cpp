@@ -1,6 +1,5 @@
 #include "actors/load/postgres/copy_text.hpp"
 
-#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstring>
@@ -45,7 +44,15 @@ std::size_t clean_run(const char* p, std::size_t n) {
 
 } // namespace
 
-void copy_text::grow(std::size_t n) { buffer_.resize(std::max({buffer_.size() * 2, size_ + n, least})); }
+char* float_text(double v, char* to) {
+  const auto say = [to](std::string_view word) {
+    std::memcpy(to, word.data(), word.size());
+    return to + word.size();
+  };
+  if (std::isnan(v)) return say("NaN");
+  if (std::isinf(v)) return say(v > 0 ? "Infinity" : "-Infinity");
+  return std::to_chars(to, to + float_text_max, v).ptr;
+}
 
 void copy_text::cell(const transform::cell& c, boolean_text b) {
   using kind = transform::cell::kind;
@@ -59,13 +66,9 @@ void copy_text::cell(const transform::cell& c, boolean_text b) {
   case kind::int64:
     return integer(c.i);
   case kind::float64: {
-    if (std::isnan(c.d)) return literal("NaN\t", 4);
-    if (std::isinf(c.d)) return c.d > 0 ? literal("Infinity\t", 9) : literal("-Infinity\t", 10);
-    char* p = room(40);
-    p = std::to_chars(p, p + 39, c.d).ptr;
+    char* p = float_text(c.d, room(float_text_max + 1));
     *p++ = '\t';
-    size_ = static_cast<std::size_t>(p - buffer_.data());
-    return;
+    return end_at(p);
   }
   case kind::text:
     return escaped(c.view());
