@@ -1,6 +1,7 @@
 #pragma once
 // How rows of one layout reach one table: which cell goes to which column, what is looked at first, and the statements.
 
+#include "actors/load/postgres/copy_binary.hpp"
 #include "actors/load/postgres/copy_text.hpp"
 #include "actors/load/postgres/table_shape.hpp"
 
@@ -24,6 +25,7 @@ struct layout_plan {
     use how = use::write;
     std::uint32_t column = 0; ///< index into the shape's columns, if written
     boolean_text boolean = boolean_text::letter;
+    binary_form binary = binary_form::none;
     bool takes_blob = true;
     bool dated = false;      ///< a date column: a time of day would be cut off
     int scale = -1;          ///< a numeric column's digits behind the point: more would be rounded off; -1: no such bound

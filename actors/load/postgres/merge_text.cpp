@@ -47,11 +47,11 @@ std::string merge_text::overriding() const {
   return {};
 }
 
-std::string merge_text::copy_straight(std::uint32_t subset) const {
+std::string merge_text::copy_straight(std::uint32_t subset, bool binary) const {
   std::string list;
   for (const auto i : cells(subset)) append_item(list, column(i));
   for (const auto b : bookkeeping_columns(p_.spec->mode)) append_item(list, pq::quoted_name(b));
-  return "COPY " + table() + '(' + list + ") FROM STDIN";
+  return "COPY " + table() + '(' + list + ") FROM STDIN" + (binary ? " (FORMAT binary)" : "");
 }
 
 std::string merge_text::copy_stage(bool with_before) const {

@@ -22,7 +22,7 @@ class merge_text {
 public:
   merge_text(const target_table& table, const layout_plan& plan) : t_(table), p_(plan) {}
 
-  std::string copy_straight(std::uint32_t subset) const;
+  std::string copy_straight(std::uint32_t subset, bool binary) const;
   std::string copy_stage(bool with_before) const;
   /// Two groups (but clear and its write) have one key for the server: a row if so.
   std::string duplicates() const;

@@ -13,12 +13,14 @@ using storage::operation;
 
 // What a source's large transaction may hold in memory here; enough rows that the round trips of a segment do not count.
 constexpr std::size_t bytes_max = 32u << 20, changes_max = 200000;
+// Each table of a range may have rows there and values that binary cannot say. A range that is not in after these is halved.
+constexpr int agains_max = 8;
 
 std::string offset_text(const transform::row_set& set, const transform::row& r) {
   return set.batch ? std::to_string(set.batch->base().value + r.change) : "batch + " + std::to_string(r.change);
 }
 
-setback of(fault f) { return {std::move(f), {}, false}; }
+setback of(fault f) { return {std::move(f), {}}; }
 
 } // namespace
 
@@ -82,7 +84,7 @@ result<void> segment_writer::write(load::row_gate& gate, bool alone, const std::
   std::unordered_map<std::uint64_t, std::vector<std::uint32_t>> by_key; // made when the first change is rejected
   const auto attempt = [&](std::size_t first, std::size_t end, std::optional<std::size_t>& hint) {
     auto bad = try_range(first, end, alone);
-    if (bad && bad->met_existing) bad = try_range(first, end, alone);
+    for (int n = 0; bad && bad->again && n < agains_max; ++n) bad = try_range(first, end, alone);
     if (!bad) return bulk::attempt::done;
     if (bad->why.what != blame::row) {
       trouble = std::move(bad->why.why);

@@ -54,7 +54,7 @@ row_error row_error_of(const pq::server_error& e) {
     const auto at = e.context.find(", column ");
     if (at != std::string::npos) {
       const auto from = at + 9;
-      const auto end = e.context.find(':', from);
+      const auto end = e.context.find_first_of(":\n", from); // behind it the value, but not of a binary COPY
       out.column = e.context.substr(from, end == std::string::npos ? end : end - from);
     }
   }
@@ -178,12 +178,27 @@ std::optional<fault> session::copy_begin(const std::string& sql, std::string_vie
 }
 
 bool session::copy_data(std::string_view piece) {
-  return PQputCopyData(c_->get(), piece.data(), static_cast<int>(piece.size())) == 1;
+  constexpr std::size_t most = 64u << 20; // libpq counts in int
+  while (!piece.empty()) {
+    const auto n = std::min(piece.size(), most);
+    if (PQputCopyData(c_->get(), piece.data(), static_cast<int>(n)) != 1) return false;
+    piece.remove_prefix(n);
+  }
+  return true;
 }
 
 std::optional<fault> session::copy_end(std::string_view doing) {
-  auto* c = c_->get();
-  const bool ended = PQputCopyEnd(c, nullptr) == 1;
+  return copy_ended(PQputCopyEnd(c_->get(), nullptr) == 1, doing);
+}
+
+std::optional<fault> session::copy_abandon(std::string_view doing) {
+  auto bad = copy_ended(PQputCopyEnd(c_->get(), "abandoned") == 1, doing);
+  // query_canceled is how COPY ends by our wish. If somebody else cancelled it, the next attempt tells.
+  if (bad && alive() && bad->said.sqlstate == "57014") return {};
+  return bad;
+}
+
+std::optional<fault> session::copy_ended(bool ended, std::string_view doing) {
   std::optional<fault> out;
   while (PGresult* raw = next_result()) {
     pq::query_result r(raw);

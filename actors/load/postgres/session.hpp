@@ -55,11 +55,13 @@ public:
     return flush(doing);
   }
 
-  /// COPY ... FROM STDIN: begins, takes text in pieces, ends.
+  /// COPY ... FROM STDIN: begins, takes what it says in pieces of any size, ends.
   std::optional<fault> copy_begin(const std::string& sql, std::string_view doing);
   /// False: the connection or the server is not taking more; copy_end() says why.
   bool copy_data(std::string_view piece);
   std::optional<fault> copy_end(std::string_view doing);
+  /// Ends it by an error, so that it is to be rolled back. A fault: the server had another error before.
+  std::optional<fault> copy_abandon(std::string_view doing);
 
   /// "EXECUTE name" of the text, prepared now if this connection does not know it. Errors: as ask().
   std::optional<fault> prepared(const std::string& sql, std::string& execute);
@@ -69,6 +71,7 @@ private:
   explicit session(std::unique_ptr<pq::connection> c) : c_(std::move(c)) {}
   PGresult* next_result();
   fault fault_of(const PGresult* r, std::string_view doing) const;
+  std::optional<fault> copy_ended(bool sent, std::string_view doing);
   std::optional<fault> send(std::string sql, std::string_view doing, bool into_copy);
 
   struct statement {

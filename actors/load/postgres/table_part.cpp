@@ -1,6 +1,7 @@
 #include "actors/load/postgres/table_part.hpp"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <chrono>
 #include <cstdio>
@@ -12,7 +13,6 @@ using bulk::net_row;
 using storage::operation;
 using transform::cell;
 
-constexpr std::size_t piece_bytes = 256u << 10; ///< what one PQputCopyData takes
 /// Beside rows that are staged anyway, so few inserts are not worth a COPY of their own.
 constexpr std::size_t straight_min = 64;
 
@@ -30,7 +30,7 @@ std::string time_text(std::int64_t micros) {
   return std::string(out, static_cast<std::size_t>(n));
 }
 
-setback of(fault f) { return {std::move(f), {}, false}; }
+setback of(fault f) { return {std::move(f), {}}; }
 
 setback row_setback(std::string message, std::string sqlstate, std::optional<std::uint32_t> change) {
   setback out;
@@ -80,24 +80,19 @@ std::optional<setback> table_part::copy_begin(session& s, const std::string& sql
 }
 
 void table_part::push(session& s, bool all) {
-  if (text_.size() < piece_bytes && !all) return;
-  for (auto rest = text_.view(); flowing_ && !rest.empty();) {
-    const auto n = std::min<std::size_t>(rest.size(), 64u << 20); // libpq counts in int
-    flowing_ = s.copy_data(rest.substr(0, n));
-    rest.remove_prefix(n);
-  }
+  if (text_.size() < copy_piece_bytes && !all) return;
+  flowing_ = flowing_ && s.copy_data(text_.view());
   text_.clear();
 }
 
-std::optional<setback> table_part::copy_end(session& s, bool straight) {
+std::optional<setback> table_part::copy_end(session& s) {
   push(s, true);
   auto bad = s.copy_end(doing());
   if (!bad) return {};
   setback out = of(std::move(*bad));
   const auto line = static_cast<std::size_t>(out.why.line);
   if (line >= 1 && line <= line_change_.size()) out.change = line_change_[line - 1];
-  if (!straight) out.why.said.context = in_the_table_s_words(out.why.said.context);
-  out.met_existing = straight && plan_->spec->mode != load_mode::append && out.why.said.sqlstate == "23505";
+  out.why.said.context = in_the_table_s_words(out.why.said.context);
   return out;
 }
 
@@ -114,12 +109,6 @@ std::string table_part::in_the_table_s_words(const std::string& context) const {
   return "table " + t_.name().quoted() + std::string(word) + t_.shape().columns[number].name + rest;
 }
 
-void table_part::put_cells(const cell* cells, std::uint32_t subset) {
-  const auto& present = plan_->subsets[subset];
-  for (const auto i : plan_->written)
-    if (present[i]) text_.cell(cells[i], plan_->columns[i].boolean);
-}
-
 std::optional<setback> table_part::execute(session& s, const std::string& sql, session::handler then) {
   std::string statement;
   if (auto bad = s.prepared(sql, statement)) return of(std::move(*bad));
@@ -130,6 +119,7 @@ std::optional<setback> table_part::execute(session& s, const std::string& sql, s
 // ---- gathering into the temporary table
 
 std::optional<setback> table_part::stage(session& s, bool single) {
+  single_ = single;
   straight_.clear();
   subsets_.assign(plan_->subsets.size(), {});
   short_.clear();
@@ -209,7 +199,7 @@ std::optional<setback> table_part::stage_net(session& s, bool single) {
     line_change_.push_back(n.change);
     push(s, false);
   }
-  if (auto bad = copy_end(s, false)) return bad;
+  if (auto bad = copy_end(s)) return bad;
   if (!exact && rows.size() > 1)
     return execute(s, text.duplicates(), [this](const pq::query_result& r) { duplicates_ = r.rows() > 0; });
   return {};
@@ -268,7 +258,7 @@ std::optional<setback> table_part::stage_versions(session& s, bool single) {
     line_change_.push_back(v.change);
     push(s, false);
   }
-  if (auto bad = copy_end(s, false)) return bad;
+  if (auto bad = copy_end(s)) return bad;
   if (!exact && (versions.size() > 1 || closed_ > 2)) // 2: a move between keys that the server takes for equal
     return execute(s, text.duplicates(), [this](const pq::query_result& r) { duplicates_ = r.rows() > 0; });
   return {};
@@ -294,17 +284,34 @@ std::optional<setback> table_part::write_appended(session& s) {
         if (mine(a)) s.add("INSERT INTO " + t_.name().quoted() + " DEFAULT VALUES");
       continue;
     }
-    if (auto bad = copy_begin(s, text.copy_straight(subset))) return bad;
-    for (const auto& a : appended_) {
-      if (!mine(a)) continue;
-      put_cells(a.cells, subset);
-      text_.end_row();
-      line_change_.push_back(a.change);
-      push(s, false);
-    }
-    if (auto bad = copy_end(s, true)) return bad;
+    if (auto bad = straight_copy_.begin(s, *plan_, subset, single_)) return bad;
+    for (const auto& a : appended_)
+      if (mine(a))
+        if (auto bad = straight_copy_.row(s, a.cells, {}, a.change)) return bad;
+    if (auto bad = straight_copy_.end(s)) return bad;
   }
   return {};
+}
+
+std::optional<setback> table_part::write_straight(session& s) {
+  const auto mode = plan_->spec->mode;
+  if (auto bad = straight_copy_.begin(s, *plan_, 0, single_)) return bad;
+  for (const auto at : straight_) {
+    std::optional<setback> bad;
+    if (mode == load_mode::history) {
+      const auto& v = history_.versions()[at];
+      const auto from = time_text(v.from_us), to = v.to_us ? time_text(*v.to_us) : std::string();
+      const std::array own{cell::text(from), v.to_us ? cell::text(to) : cell::null(), cell::of(!v.to_us),
+                           cell::of(static_cast<std::int64_t>(v.offset))};
+      bad = straight_copy_.row(s, v.cells, own, v.change);
+    } else {
+      const auto& n = net_.rows()[at];
+      const auto deleted = cell::of(n.deleted);
+      bad = straight_copy_.row(s, n.cells, {&deleted, mode == load_mode::soft_delete ? 1u : 0u}, n.change);
+    }
+    if (bad) return bad;
+  }
+  return straight_copy_.end(s);
 }
 
 std::optional<setback> table_part::write(session& s) {
@@ -323,36 +330,8 @@ std::optional<setback> table_part::write(session& s) {
   if (cleared_ > 0)
     if (auto bad = execute(s, text.erase(group_clear))) return bad;
 
-  if (!straight_.empty()) {
-    if (auto bad = copy_begin(s, text.copy_straight(0))) return bad;
-    for (const auto at : straight_) {
-      if (history) {
-        const auto& v = history_.versions()[at];
-        put_cells(v.cells);
-        text_.plain(time_text(v.from_us));
-        v.to_us ? text_.plain(time_text(*v.to_us)) : text_.null();
-        text_.plain(v.to_us ? "f" : "t");
-        text_.integer(static_cast<std::int64_t>(v.offset));
-        line_change_.push_back(v.change);
-      } else {
-        const auto& n = net_.rows()[at];
-        put_cells(n.cells);
-        if (mode == load_mode::soft_delete) text_.plain(n.deleted ? "t" : "f");
-        line_change_.push_back(n.change);
-      }
-      text_.end_row();
-      push(s, false);
-    }
-    if (auto bad = copy_end(s, true)) {
-      if (bad->met_existing) { // ever longer pauses: a replay meets rows for as long as it lasts
-        t_.no_straight = t_.straight_penalty;
-        t_.straight_penalty = std::min(1024u, t_.straight_penalty * 2);
-      }
-      return bad;
-    }
-    t_.straight_penalty = 8;
-  }
-
+  if (!straight_.empty())
+    if (auto bad = write_straight(s)) return bad;
   if (history) {
     if (staged_versions > 0)
       if (auto bad = execute(s, text.add_versions())) return bad;

@@ -3,23 +3,16 @@
 
 #include "actors/load/bulk/coalescer.hpp"
 #include "actors/load/bulk/versions.hpp"
-#include "actors/load/postgres/merge_text.hpp"
+#include "actors/load/postgres/straight_copy.hpp"
 
 namespace millrace::actors::load::postgres {
-
-/// Why a range of changes did not go in.
-struct setback {
-  fault why;
-  std::optional<std::uint32_t> change; ///< the one to blame, if it was named
-  bool met_existing = false;           ///< a straight COPY met rows that are there: the same range again, merged
-};
 
 /// Owner: the segment_writer; reused. Use: begin(), take()..., then stage(), and the steps in the order of foreign keys:
 /// erase_early() of all tables, children first; write(), parents first; erase_late(), children first. Each may only add
 /// statements to the session; settle() after their flush says whether every update found its row.
 class table_part {
 public:
-  explicit table_part(target_table& t) : t_(t) {}
+  explicit table_part(target_table& t) : t_(t), straight_copy_(t) {}
   target_table& table() noexcept { return t_; }
   layout_plan* plan() noexcept { return plan_; }
 
@@ -39,16 +32,16 @@ private:
     const transform::cell* cells;
     std::uint32_t change, subset;
   };
-  /// Begins a COPY; rows are then written into text_ and pushed.
+  /// The COPY into the temporary table: begins; rows are then written into text_ and pushed.
   std::optional<setback> copy_begin(session& s, const std::string& sql);
   void push(session& s, bool all);
-  std::optional<setback> copy_end(session& s, bool straight);
+  std::optional<setback> copy_end(session& s);
   std::string in_the_table_s_words(const std::string& context) const;
-  void put_cells(const transform::cell* cells, std::uint32_t subset = 0);
   std::optional<setback> execute(session& s, const std::string& sql, session::handler then = {});
   std::optional<setback> stage_net(session& s, bool single);
   std::optional<setback> stage_versions(session& s, bool single);
   std::optional<setback> write_appended(session& s);
+  std::optional<setback> write_straight(session& s);
   std::string doing() const { return "writing table " + t_.name().quoted(); }
 
   target_table& t_;
@@ -58,7 +51,7 @@ private:
   std::vector<appended> appended_;
 
   std::vector<std::uint32_t> straight_;    ///< net rows or versions that go straight into the table
-  std::vector<std::uint32_t> line_change_; ///< change of each line of the running COPY
+  std::vector<std::uint32_t> line_change_; ///< change of each line of the COPY into the temporary table
   struct use {
     std::uint64_t writes = 0, lenient = 0, moves = 0;
   };
@@ -66,6 +59,8 @@ private:
   std::uint64_t erased_ = 0, cleared_ = 0, closed_ = 0;
   std::vector<std::uint32_t> short_; ///< subsets of which an update found fewer rows than it has
   bool duplicates_ = false;
+  bool single_ = false; ///< of the last stage()
+  straight_copy straight_copy_;
   copy_text text_;
   bool flowing_ = false;
 };

@@ -112,7 +112,8 @@ result<table_shape> read_shape(session& s, const table_name& name) {
   auto columns = s.ask(
       "SELECT a.attname, format_type(a.atttypid, a.atttypmod), format_type(b.type, b.mod) || coalesce(' COLLATE ' || CASE WHEN "
       "a.attcollation <> 0 AND a.attcollation <> t.typcollation THEN quote_ident(cn.nspname) || '.' || quote_ident(co.collname) "
-      "END, ''), b.type, coalesce(co.collisdeterministic, true), a.attnotnull, a.attgenerated <> '', a.attidentity = 'a' "
+      "END, ''), b.type, coalesce(co.collisdeterministic, true), a.attnotnull, a.attgenerated <> '', a.attidentity = 'a', "
+      "t.typtype = 'e' "
       "FROM pg_attribute a CROSS JOIN LATERAL (WITH RECURSIVE d(type, mod, level) AS (SELECT a.atttypid, a.atttypmod, 0 UNION "
       "ALL "
       "SELECT p.typbasetype, p.typtypmod, d.level + 1 FROM d JOIN pg_type p ON p.oid = d.type WHERE p.typtype = 'd') SELECT "
@@ -133,6 +134,7 @@ result<table_shape> read_shape(session& s, const table_name& name) {
     add.not_null = c.at(i, 5) == "t";
     add.generated = c.at(i, 6) == "t";
     add.identity_always = c.at(i, 7) == "t";
+    add.is_enum = c.at(i, 8) == "t";
     out.columns.push_back(std::move(add));
   }
 

@@ -28,6 +28,7 @@ struct table_column {
   std::string staged;     ///< the type of the column that carries it in the temporary table: a domain's base, with its collation
   std::uint32_t base = 0; ///< oid of the type under all domains
   comparison compares = comparison::loose;
+  bool is_enum = false; ///< of the base type
   bool not_null = false;
   bool generated = false; ///< GENERATED ALWAYS AS (expression) STORED
   bool identity_always = false;

@@ -313,6 +313,7 @@ std::unique_ptr<layout_plan> target_table::make_plan(const table_spec& spec, con
       out.how = there->generated ? layout_plan::use::skip : layout_plan::use::write;
       out.column = static_cast<std::uint32_t>(shape_.index_of(column.name));
       out.boolean = there->base == oid_bool ? boolean_text::letter : boolean_text::word;
+      out.binary = binary_form_of(there->base, there->is_enum);
       out.takes_blob = there->base == oid_bytea;
       out.dated = there->base == oid_date && column.type != data_type::date;
       if (there->base == oid_numeric && there->type != column.source_type && there->type.back() == ')') {

@@ -53,7 +53,9 @@ public:
   bool changed_schema() const noexcept { return changed_schema_; } ///< DDL of the open transaction
   bool stage_used = false;                                         ///< the temporary table has had rows in the open transaction
   unsigned no_straight = 0; ///< segments for which inserts are merged, because a COPY met rows that were there
-  unsigned straight_penalty = 8;
+  unsigned no_binary = 0;   ///< straight COPYs that go as text, because a value or the server did not go with binary
+  static constexpr unsigned penalty_min = 8, penalty_max = 1024; ///< how long the next pause will be: doubled by each in a row
+  unsigned straight_penalty = penalty_min, binary_penalty = penalty_min;
 
 private:
   struct wanted {
