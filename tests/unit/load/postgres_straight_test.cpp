@@ -227,6 +227,11 @@ BOOST_AUTO_TEST_CASE(values_that_binary_cannot_say_go_as_text_and_cost_ever_fewe
   BOOST_TEST(binary == 34); // as soon as the pause is over
   BOOST_TEST(binary + as_text == 40);
   BOOST_TEST(rows_of("SELECT name, count(*) FROM finds GROUP BY 1 ORDER BY 1") == "0044-03-15 BC|50 2024-02-29|1750");
+  round(true);
+  for (int n = 0; n < 9; ++n) round(false);
+  std::tie(binary, as_text) = copies("finds");
+  BOOST_TEST(binary == 3); // once it went well the pause is short again
+  BOOST_TEST(as_text == 8);
   BOOST_TEST(refused() == 0u);
 }
 
