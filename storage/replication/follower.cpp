@@ -115,7 +115,7 @@ void replica::on_data(const message& m, data& d) {
     following_.heard = now_;
     following_.unheard = false;
   }
-  if (full_ && !d.entries.empty()) return;                  // was under way when this copy said so; room() asks for it again
+  if (full_ && !d.entries.empty()) return; // was under way when this copy said so; room() asks for it again
   if (d.round != following_.round) return; // sent before this follower asked again
   // Repeated; or an old attach and fetch came late, and the leader takes this copy for what it was then.
   if (d.from < end_) return say_fetch();

@@ -165,8 +165,7 @@ bool replica::lags(const isr_member& m) {
   if (at == leading_.followers.end()) return true;
   const auto& p = at->second;
   // Its session has ended: if it only lost etcd it is heard all the same, and who lives attaches to a new leader at once.
-  if (members_revision_ != 0 && session_of(m.node) == 0 &&
-      now_ - p.heard > (p.run == 0 ? limits_.retry : 2 * limits_.fetch_wait))
+  if (members_revision_ != 0 && session_of(m.node) == 0 && now_ - p.heard > (p.run == 0 ? limits_.retry : 2 * limits_.fetch_wait))
     return true;
   const bool counts = p.attached && p.store == m.store;
   if (counts && p.durable >= end_) return false;

@@ -7,7 +7,9 @@ namespace millrace::storage::replication {
 
 namespace {
 /// Read from the disk for one message: appends wait behind the read, and each of its entries is looked at.
-constexpr std::size_t disk_read_bytes = 1u << 20;
+constexpr std::size_t disk_read_bytes = 4u << 20;
+/// Without an append for so long nobody is there to be starved.
+constexpr instant catch_up_quiet = 1s;
 /// Through a link that breaks again and again small messages pass and large ones never do.
 constexpr std::size_t message_bytes_min = 16u << 10;
 } // namespace
@@ -17,7 +19,7 @@ void replica::lead() {
   leading_.epoch = seen_epoch_;
   leading_.session = record_->leader_session;
   leading_.start = end_;
-  leading_.ticked = now_;
+  leading_.ticked = leading_.appended = now_;
   leading_.catch_up_bytes = static_cast<double>(limits_.catch_up_bytes_per_second) / 4;
   unacknowledged_entries_.clear();
   unacknowledged_ = 0;
@@ -50,6 +52,7 @@ ticket replica::appending(std::span<const raw_entry> entries) {
   if (entries.empty()) return issued_;
   note_append(entries);
   if (role_ != role::leader) return issued_;
+  leading_.appended = now_;
   for (const auto& e : entries) {
     leading_.recent.push(e);
     unacknowledged_entries_.push_back({e.end(), e.value->size()});
@@ -168,11 +171,13 @@ bool replica::verified_news(const progress& p) const { return !p.told_verified &
 
 result<std::vector<raw_entry>> replica::entries_for(progress& p, std::size_t bytes) {
   if (leading_.recent.has(p.sent)) return leading_.recent.read(p.sent, bytes);
-  // From the disk: this follower is behind. It must not starve appends of the disk.
-  if (limits_.catch_up_bytes_per_second != 0 && leading_.catch_up_bytes <= 0) return std::vector<raw_entry>{};
+  // From the disk: this follower is behind. It must not starve appends of the disk, if there are any.
+  const bool appends = now_ - leading_.appended < catch_up_quiet;
+  if (limits_.catch_up_bytes_per_second != 0 && leading_.catch_up_bytes <= 0 && appends) return std::vector<raw_entry>{};
   auto entries = disk_.read_raw(p.sent, std::min(bytes, disk_read_bytes));
   if (entries)
     for (const auto& e : entries.value()) leading_.catch_up_bytes -= static_cast<double>(e.value->size());
+  leading_.catch_up_bytes = std::max(leading_.catch_up_bytes, -static_cast<double>(limits_.catch_up_bytes_per_second));
   return entries;
 }
 

@@ -276,7 +276,7 @@ private:
     std::optional<isr_member> adding;    ///< counted from the moment that its proposal is sent
     std::optional<std::string> removing; ///< only with bugs.shrink_early
     double catch_up_bytes = 0;           ///< may be read from the disk for followers now
-    instant ticked{};
+    instant ticked{}, appended{};
     bool resigning = false;
   } leading_;
   std::deque<in_flight> unacknowledged_entries_; ///< above the high watermark

@@ -375,14 +375,20 @@ BOOST_AUTO_TEST_CASE(catching_up_from_the_disk_is_throttled) {
   c.hear("b", rp::attach{{}, {}, 5});
   c.hear("b", rp::fetch{{}, {}, {}, 1 << 20, 1, true});
   std::uint64_t end = 0;
-  for (int i = 0; i < 20; ++i) {
-    for (auto& s : std::exchange(c.sent, {}))
-      if (const auto* d = std::get_if<rp::data>(&s.what.body); d && !d->entries.empty()) end = d->entries.back().end().value;
-    if (end > 0) c.fetched("b", end);
-    c.pass(rp::instant{50});
-  }
+  const auto a_second = [&] {
+    for (int i = 0; i < 20; ++i) {
+      for (auto& s : std::exchange(c.sent, {}))
+        if (const auto* d = std::get_if<rp::data>(&s.what.body); d && !d->entries.empty()) end = d->entries.back().end().value;
+      if (end > 0) c.fetched("b", end);
+      c.pass(rp::instant{50});
+    }
+  };
+  c.append();
+  a_second();
   BOOST_TEST(end > 20u);
   BOOST_TEST(end < 70u); // one second at 40 a second, and what a quarter of a second saved up
+  a_second();            // nobody appends any more
+  BOOST_TEST(end > 120u);
 }
 
 BOOST_AUTO_TEST_SUITE_END()
