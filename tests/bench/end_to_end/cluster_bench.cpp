@@ -84,7 +84,8 @@ double append(test_cluster& c, const std::string& pipeline, std::uint64_t megaby
   std::string body;
   for (int i = 0; body.size() < (1u << 20); ++i)
     body += "{\"id\":" + std::to_string(i) + ",\"text\":\"" + std::string(900, static_cast<char>('a' + i % 26)) + "\"}\n";
-  const auto url = c.node(c.await_leader(pipeline)).http("/v1/pipelines/" + pipeline + "/changes");
+  const auto to_leader = [&] { return c.node(c.await_leader(pipeline)).http("/v1/pipelines/" + pipeline + "/changes"); };
+  const auto first = to_leader();
   std::atomic<std::uint64_t> left{megabytes};
   std::atomic<bool> failed{false};
   const auto start = test_clock::now();
@@ -92,17 +93,19 @@ double append(test_cluster& c, const std::string& pipeline, std::uint64_t megaby
     std::vector<std::jthread> clients;
     for (int i = 0; i < 4; ++i)
       clients.emplace_back([&] {
+        auto url = first;
         for (auto now = left.load(); now > 0 && !failed;) {
           if (!left.compare_exchange_weak(now, now - 1)) continue;
           for (;;) {
             const auto answer = http_post(url, body);
             if (answer.status == 200 || answer.status == 202) break;
-            if (answer.status != 429 && answer.status != 503) {
+            if (answer.status != 307 && answer.status != 429 && answer.status != 503) {
               std::cerr << "push: " << answer.status << " " << answer.body << std::endl;
               failed = true;
               return;
             }
             ::poll(nullptr, 0, 50);
+            if (answer.status != 429) url = to_leader(); // it was handed over: a host that is gone changes the balance
           }
           now = left.load();
         }
