@@ -247,8 +247,10 @@ private:
   static postgres_server::options options() {
     postgres_server::options o;
     o.durable = true;
-    o.settings = {"wal_level = logical",        "max_wal_size = 16GB",  "shared_buffers = 1GB",    "track_commit_timestamp = on",
-                  "max_replication_slots = 20", "max_wal_senders = 20", "checkpoint_timeout = 1h", "autovacuum = off"};
+    o.settings = {"wal_level = logical", "max_wal_size = 16GB", "shared_buffers = 1GB", "track_commit_timestamp = on",
+                  "max_replication_slots = 20", "max_wal_senders = 20", "checkpoint_timeout = 1h", "autovacuum = off",
+                  // The latency's clients commit asynchronously: what the server has not flushed it gives nobody.
+                  "wal_writer_delay = 10ms"};
     return o;
   }
   /// Two servers, as in life: a source does not decode what its destination writes.
