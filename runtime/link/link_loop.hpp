@@ -40,6 +40,7 @@ private:
   void carry_out(peer_table::work& w, link_time now);
   void dial(const std::string& node, dialer& d, link_time now);
   void hang_up(dialer& d, link_time now);
+  void dial_again(const std::string& node, link_time now);
   void listen(const std::string& node, dialer& d, link_time now);
   void poll(link_time until);
   void take_frames(link_time now);
@@ -74,7 +75,10 @@ private:
   };
   std::list<condemned> condemned_;
   link_time reload_at_;
-  bool readable_ = false; ///< the ROUTER had more than one turn takes
+  link_time turn_at_;                ///< when it last began to wait for something to do
+  std::optional<link_time> ack_at_;  ///< frames were taken that are not acknowledged yet
+  std::uint64_t unacknowledged_ = 0; ///< their bytes, of all peers
+  bool readable_ = false;            ///< the ROUTER had more than one turn takes
 };
 
 } // namespace millrace::runtime::link

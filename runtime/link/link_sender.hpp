@@ -57,6 +57,7 @@ public:
 
   /// A frame of at most this many bytes, and of at most max_frame_bytes, would be taken now.
   std::size_t credit() const noexcept;
+  bool has_connection() const noexcept { return state_ != state::apart; } ///< greeted or being greeted
   bool ready() const noexcept { return state_ == state::ready; }
   std::uint64_t session() const noexcept { return session_; }
   std::uint64_t unacknowledged_bytes() const noexcept { return window_used_; }

@@ -113,6 +113,12 @@ void peer_table::connected(const std::string& node, std::uint64_t generation, li
   if (auto* p = find(node, generation)) p->sender.connected(now, ++session_);
 }
 
+bool peer_table::has_connection(const std::string& node, std::uint64_t generation) {
+  std::lock_guard hold(lock_);
+  auto* p = find(node, generation);
+  return p && p->sender.has_connection();
+}
+
 void peer_table::disconnected(const std::string& node, std::uint64_t generation, const std::string& reason) {
   std::lock_guard hold(lock_);
   if (auto* p = find(node, generation)) p->sender.disconnected(reason);

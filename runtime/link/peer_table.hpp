@@ -51,6 +51,7 @@ public:
   work collect(link_time now);
   void connected(const std::string& node, std::uint64_t generation, link_time now);
   void disconnected(const std::string& node, std::uint64_t generation, const std::string& reason);
+  bool has_connection(const std::string& node, std::uint64_t generation);
   /// True if the session became ready by it.
   bool heard(const std::string& node, std::uint64_t generation, link_time now, const std::vector<result<link_header>>& headers);
   void wrote(const std::string& node, std::uint64_t generation, std::uint64_t bytes);

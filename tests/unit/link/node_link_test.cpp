@@ -104,6 +104,21 @@ BOOST_AUTO_TEST_CASE(a_peer_that_restarts_is_greeted_anew) {
   BOOST_TEST(a.status("b").reconnects == 1u);
 }
 
+BOOST_AUTO_TEST_CASE(a_peer_that_says_hello_is_dialed_at_once) {
+  key_ring keys({"a", "b"});
+  auto b = std::make_unique<test_node>(options_of(keys, "b"));
+  const auto address = (*b)->address();
+  b.reset();
+  auto patient = options_of(keys, "a");
+  patient.reconnect_min = patient.reconnect_max = 10min; // its own next try is far beyond this test
+  test_node a(patient);
+  a.connect("b", address);
+  BOOST_REQUIRE(eventually([&] { return a.status("b").last_error.find("cannot connect") != std::string::npos; }));
+  b = std::make_unique<test_node>(options_of(keys, "b", address));
+  b->connect("a", a->address());
+  BOOST_TEST(a.reaches("b"));
+}
+
 BOOST_AUTO_TEST_CASE(a_sender_that_restarts_is_greeted_anew) {
   key_ring keys({"a", "b"});
   test_node b(options_of(keys, "b"));
