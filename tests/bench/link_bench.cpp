@@ -18,6 +18,8 @@
 #include <thread>
 #include <vector>
 
+#include <sys/resource.h>
+
 namespace {
 
 using namespace millrace;
@@ -30,6 +32,14 @@ constexpr int io_threads = 2;
 [[noreturn]] void die(const std::string& what) {
   std::fprintf(stderr, "link_bench: %s\n", what.c_str());
   std::exit(1);
+}
+
+/// Of this process so far, both ends of a link and libzmq's threads.
+double cpu_seconds() {
+  rusage u{};
+  ::getrusage(RUSAGE_SELF, &u);
+  const auto in_seconds = [](const timeval& t) { return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) / 1e6; };
+  return in_seconds(u.ru_utime) + in_seconds(u.ru_stime);
 }
 
 double seconds_since(clock_type::time_point t) { return std::chrono::duration<double>(clock_type::now() - t).count(); }
@@ -64,7 +74,7 @@ link_options options(const folder& in, const std::string& node) {
 /// Bytes a second.
 double ours(const folder& in, std::size_t frame_bytes, std::size_t frames) {
   node_link a(options(in, "a")), b(options(in, "b"));
-  std::atomic<std::uint64_t> received{0}, delivered{0}, failed{0};
+  std::atomic<std::uint64_t> received{0}, done{0}, failed{0};
   b.receive(channel::replication, [&](const std::string&, actors::cluster::frame f) { received += f.parts[0]->size(); });
   for (auto* l : {&b, &a})
     if (auto r = l->start(); !r) die(r.error().message);
@@ -73,15 +83,19 @@ double ours(const folder& in, std::size_t frame_bytes, std::size_t frames) {
   auto part = std::make_shared<const std::string>(frame_bytes, 'x');
   auto begin = clock_type::now();
   for (std::size_t sent = 0; sent < frames;) {
+    const auto seen = done.load();
     if (a.credit("b") < frame_bytes + 8) {
-      std::this_thread::sleep_for(std::chrono::microseconds(200));
+      done.wait(seen);
       continue;
     }
-    a.send("b", {channel::replication, "head of", {part}},
-           [&](node_link::outcome o) { ++(o == node_link::outcome::delivered ? delivered : failed); });
+    a.send("b", {channel::replication, "head of", {part}}, [&](node_link::outcome o) {
+      failed += o != node_link::outcome::delivered;
+      ++done;
+      done.notify_one();
+    });
     ++sent;
   }
-  while (delivered + failed < frames) std::this_thread::sleep_for(std::chrono::microseconds(200));
+  for (auto seen = done.load(); seen < frames; seen = done.load()) done.wait(seen);
   auto took = seconds_since(begin);
   if (failed != 0) die("a frame failed");
   if (received != frames * frame_bytes) die("bytes are missing");
@@ -141,18 +155,25 @@ int main(int argc, char** argv) {
   const std::size_t bytes = (argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 1024) << 20;
   if (bytes == 0) die("usage: link_bench [MEGABYTES]");
   folder keys;
-  std::printf("%-10s %14s %14s %8s   medians of 5, taken in turns\n", "frame", "link MB/s", "bare MB/s", "ratio");
+  std::printf("%-10s %14s %14s %8s %22s   medians of 5, taken in turns\n", "frame", "link MB/s", "bare MB/s", "ratio",
+              "CPU s per GB, of each");
   for (std::size_t frame_bytes : {std::size_t(1) << 20, std::size_t(64) << 10}) {
-    std::vector<double> link_rates, bare_rates;
+    std::vector<double> link_rates, bare_rates, link_cpu, bare_cpu;
+    const auto gigabytes = static_cast<double>(bytes) / 1e9;
     for (int i = 0; i < 5; ++i) {
+      auto before = cpu_seconds();
       link_rates.push_back(ours(keys, frame_bytes, bytes / frame_bytes));
+      link_cpu.push_back((cpu_seconds() - before) / gigabytes);
+      before = cpu_seconds();
       bare_rates.push_back(bare(frame_bytes, bytes / frame_bytes));
+      bare_cpu.push_back((cpu_seconds() - before) / gigabytes);
     }
     auto median = [](std::vector<double>& v) {
       std::sort(v.begin(), v.end());
       return v[v.size() / 2];
     };
     auto l = median(link_rates), z = median(bare_rates);
-    std::printf("%6zu KiB %14.0f %14.0f %8.2f\n", frame_bytes >> 10, l / 1e6, z / 1e6, l / z);
+    std::printf("%6zu KiB %14.0f %14.0f %8.2f %10.2f  %10.2f\n", frame_bytes >> 10, l / 1e6, z / 1e6, l / z, median(link_cpu),
+                median(bare_cpu));
   }
 }

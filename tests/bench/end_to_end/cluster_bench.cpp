@@ -1,7 +1,7 @@
 // What a cluster costs and how fast it fails over, on hosts of their own (namespaces) of one machine.
 //   failover: kill -9 of the leader -> the first change written after it is at the destination. MILLRACE_BENCH_RUNS (50), lease 5
 //   s. append:   pushed changes into a log with three replicas against one with one, no load in the way. catch-up: a follower
-//   that was down while that was appended, against the rate it was appended at.
+//   that was down while as much was appended again, against the append rate of three replicas.
 // MILLRACE_BENCH_LOG_MB (300), MILLRACE_BENCH_ONLY (failover | append).
 
 #include "tests/integration/support/test_cluster.hpp"
@@ -134,13 +134,22 @@ void appends(std::uint64_t megabytes) {
       if (p.at("pipeline") == "three") return p.at("in_sync").size() == 2;
     return false;
   });
-  const auto rate = append(c, "three", megabytes);
-  const auto start = test_clock::now();
+  append(c, "three", megabytes);
+  const auto end_of = [&](int node) { return c.node(node).metric("millrace_replica_end_offset", "pipeline=\"three\""); };
+  const auto whole = end_of(c.await_leader("three"));
+  const auto launched = test_clock::now();
   c.launch(down);
-  c.await_in_sync("three", seconds{300});
-  const auto catch_up = static_cast<double>(megabytes) / seconds_since(start);
-  std::cout << "catch-up of " << megabytes << " MB, its start included: " << catch_up << " MB/s, appended at " << rate
-            << " MB/s, ratio " << catch_up / rate << " (goal 2)" << std::endl;
+  std::optional<double> first;
+  eventually("it answers", [&] { return (first = end_of(down)).has_value(); });
+  eventually("a leader feeds it", [&] { return end_of(down) > first; });
+  const auto fed = test_clock::now();
+  // Asked seldom: asking takes its part of the two cores.
+  if (!becomes([&] { return end_of(down) >= whole; }, seconds{300}, milliseconds{50})) throw std::runtime_error("it is not fed");
+  const auto catch_up = static_cast<double>(megabytes) / seconds_since(fed), with_start = seconds_since(launched);
+  c.await_in_sync("three", seconds{60});
+  std::cout << "catch-up of " << megabytes << " MB: " << catch_up << " MB/s once it is fed, ratio to the append rate of three "
+            << catch_up / three << " (goal 2); " << static_cast<double>(megabytes) / with_start
+            << " MB/s with the start of the process" << std::endl;
 }
 
 } // namespace
