@@ -52,7 +52,7 @@ BOOST_AUTO_TEST_CASE(the_leader_of_etcd_is_killed) {
 }
 
 BOOST_AUTO_TEST_CASE(a_leader_without_etcd_loses_at_most_one_election) {
-  cluster_case c("leader without etcd", true);
+  cluster_case c("leader without etcd", cluster_case::needs::cuts);
   if (!c.runs()) return;
   const auto old = c.leader();
   expect_flow_without_etcd(
@@ -62,7 +62,7 @@ BOOST_AUTO_TEST_CASE(a_leader_without_etcd_loses_at_most_one_election) {
 }
 
 BOOST_AUTO_TEST_CASE(a_follower_without_etcd_is_not_missed) {
-  cluster_case c("follower without etcd", true);
+  cluster_case c("follower without etcd", cluster_case::needs::cuts);
   if (!c.runs()) return;
   const auto victim = c.follower();
   expect_flow_without_etcd(

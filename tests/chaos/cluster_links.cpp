@@ -9,7 +9,7 @@ using way = host_network::way;
 BOOST_AUTO_TEST_SUITE(cluster)
 
 BOOST_AUTO_TEST_CASE(a_leader_without_peers_and_etcd_gives_way_though_it_reaches_the_databases) {
-  cluster_case c("leader cut off", true);
+  cluster_case c("leader cut off", cluster_case::needs::cuts);
   if (!c.runs()) return;
   const auto old = c.leader();
   c.fault("leader " + test_cluster::name(old) + " without peers and etcd", [&] {
@@ -22,7 +22,7 @@ BOOST_AUTO_TEST_CASE(a_leader_without_peers_and_etcd_gives_way_though_it_reaches
 }
 
 BOOST_AUTO_TEST_CASE(a_leader_whose_host_is_unplugged_gives_way) {
-  cluster_case c("leader unplugged", true);
+  cluster_case c("leader unplugged", cluster_case::needs::cuts);
   if (!c.runs()) return;
   const auto old = c.leader();
   c.fault("leader " + test_cluster::name(old) + " unplugged", [&] { c.cluster().unplug(old); });
@@ -31,7 +31,7 @@ BOOST_AUTO_TEST_CASE(a_leader_whose_host_is_unplugged_gives_way) {
 }
 
 BOOST_AUTO_TEST_CASE(a_follower_without_peers_and_etcd_does_not_stop_the_flow_for_longer_than_its_lease) {
-  cluster_case c("follower cut off", true);
+  cluster_case c("follower cut off", cluster_case::needs::cuts);
   if (!c.runs()) return;
   const auto victim = c.follower();
   c.fault("follower " + test_cluster::name(victim) + " without peers and etcd", [&] {
@@ -42,7 +42,7 @@ BOOST_AUTO_TEST_CASE(a_follower_without_peers_and_etcd_does_not_stop_the_flow_fo
 }
 
 BOOST_AUTO_TEST_CASE(packets_lost_in_one_direction) {
-  cluster_case c("one way", true);
+  cluster_case c("one way", cluster_case::needs::cuts);
   if (!c.runs()) return;
   for (const auto which : {way::in, way::out}) {
     const auto old = c.leader();
@@ -57,7 +57,7 @@ BOOST_AUTO_TEST_CASE(packets_lost_in_one_direction) {
 }
 
 BOOST_AUTO_TEST_CASE(a_leader_that_reaches_etcd_but_no_peer_gives_way) {
-  cluster_case c("leader without peers", true);
+  cluster_case c("leader without peers", cluster_case::needs::cuts);
   if (!c.runs()) return;
   const auto old = c.leader();
   c.fault("leader " + test_cluster::name(old) + " without peers", [&] { c.cluster().cut_peers(old); });
@@ -65,7 +65,7 @@ BOOST_AUTO_TEST_CASE(a_leader_that_reaches_etcd_but_no_peer_gives_way) {
 }
 
 BOOST_AUTO_TEST_CASE(a_leader_that_hears_its_followers_and_is_not_heard_gives_way) {
-  cluster_case c("leader not heard", true);
+  cluster_case c("leader not heard", cluster_case::needs::cuts);
   if (!c.runs()) return;
   const auto old = c.leader();
   c.fault("leader " + test_cluster::name(old) + " is not heard by its peers", [&] { c.cluster().cut_links_out(old); });
@@ -73,7 +73,7 @@ BOOST_AUTO_TEST_CASE(a_leader_that_hears_its_followers_and_is_not_heard_gives_wa
 }
 
 BOOST_AUTO_TEST_CASE(a_follower_that_reaches_etcd_but_no_peer_leaves_the_in_sync_set) {
-  cluster_case c("follower without peers", true);
+  cluster_case c("follower without peers", cluster_case::needs::cuts);
   if (!c.runs()) return;
   const auto victim = c.follower();
   c.fault("follower " + test_cluster::name(victim) + " without peers", [&] { c.cluster().cut_peers(victim); });

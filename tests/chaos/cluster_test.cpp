@@ -2,7 +2,9 @@
 
 #include "tests/chaos/cluster_world.hpp"
 
+#include <chrono>
 #include <iostream>
+#include <map>
 
 namespace millrace::testing {
 
@@ -46,6 +48,35 @@ BOOST_AUTO_TEST_CASE(all_nodes_are_killed_at_once_and_started_again) {
     for (int i = 0; i < c.cluster().size(); ++i) c.cluster().kill9(i);
     for (int i = 0; i < c.cluster().size(); ++i) c.cluster().launch(i);
   });
+  c.finish();
+}
+
+BOOST_AUTO_TEST_CASE(clocks_jump_and_nothing_else_does) {
+  cluster_case c("clocks", cluster_case::needs::clocks);
+  if (!c.runs()) return;
+  constexpr seconds year{366 * 86400};
+  std::map<int, seconds> ahead;
+  const auto set = [&](int victim, seconds by) {
+    c.fault("clock of " + std::string(victim == c.leader() ? "leader " : "follower ") + test_cluster::name(victim) + " " +
+                std::to_string(by.count()) + " s ahead",
+            [&] { c.cluster().set_clock(victim, by); });
+    ahead[victim] = by;
+  };
+  set(c.leader(), seconds{40});
+  set(c.follower(), seconds{-40});
+  set(c.leader(), -year);
+  set((c.leader() + 1) % c.cluster().size(), year);
+  const auto old = c.leader();
+  c.fault("leader " + test_cluster::name(old) + " killed", [&] { c.cluster().kill9(old); });
+  c.cluster().launch(old);
+  c.cluster().await_in_sync(cluster_load::pipeline);
+  // All of them had something to say since: they did live in other years.
+  for (const auto& [node, by] : ahead) {
+    const auto today = std::chrono::floor<std::chrono::days>(std::chrono::system_clock::now() + by);
+    const auto stamp = std::to_string(static_cast<int>(std::chrono::year_month_day{today}.year())) + "-";
+    BOOST_TEST(c.cluster().node(node).log().find("\n" + stamp) != std::string::npos, "node " << test_cluster::name(node));
+  }
+  for (int i = 0; i < c.cluster().size(); ++i) c.cluster().set_clock(i, seconds{0});
   c.finish();
 }
 

@@ -9,7 +9,8 @@ namespace millrace::testing {
 /// One case: a cluster in order at its beginning; finish() brings it back to that and compares everything.
 class cluster_case {
 public:
-  explicit cluster_case(std::string name, bool needs_cuts = false);
+  enum class needs : std::uint8_t { nothing, cuts, clocks };
+  explicit cluster_case(std::string name, needs what = needs::nothing);
   ~cluster_case();
   /// False where the case cannot be run; it has said so.
   bool runs() const noexcept { return runs_; }

@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <csignal>
+#include <fstream>
 #include <iostream>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -39,6 +40,12 @@ int free_port() {
   return ntohs(a.sin_port);
 }
 
+#ifdef MILLRACE_CLOCK_SHIM
+const std::string clock_shim = MILLRACE_CLOCK_SHIM;
+#else
+const std::string clock_shim;
+#endif
+
 } // namespace
 
 test_cluster::test_cluster(cluster_options options)
@@ -70,6 +77,11 @@ test_cluster::test_cluster(cluster_options options)
     s.http_host = host;
     s.limits = options_.limits;
     s.before = network_.inside(i);
+    if (has_clocks()) {
+      set_clock(i, seconds{0});
+      s.before.insert(s.before.end(),
+                      {"/usr/bin/env", "LD_PRELOAD=" + clock_shim, "MILLRACE_TEST_CLOCK=" + clock_file(i).string()});
+    }
     s.more = "cluster:\n  id: chaos\n  etcd: { endpoints: [" + endpoints + "] }\n  link: { listen: \"" + host + ":" +
              std::to_string(link_ports_.back()) + "\", advertise: \"" + advertised +
              "\", key: " + (dir_ / (name(i) + ".key")).string() + ", peers: " + (dir_ / "peers").string() +
@@ -114,6 +126,14 @@ void test_cluster::freeze(int i) {
 void test_cluster::thaw(int i) {
   node(i).process().signal(SIGCONT);
   frozen_[static_cast<std::size_t>(i)] = false;
+}
+bool test_cluster::has_clocks() const { return options_.clocks && !clock_shim.empty(); }
+void test_cluster::set_clock(int i, seconds ahead) {
+  const auto value = std::chrono::duration_cast<std::chrono::nanoseconds>(ahead).count();
+  // Over what is there: the node has mapped it.
+  std::fstream file(clock_file(i), std::ios::in | std::ios::out | std::ios::binary);
+  if (!file) file.open(clock_file(i), std::ios::out | std::ios::binary);
+  file.write(reinterpret_cast<const char*>(&value), sizeof value);
 }
 void test_cluster::launch(int i) { node(i).launch(); }
 void test_cluster::wipe(int i) {

@@ -17,6 +17,7 @@ struct cluster_options {
   int etcd_members = 1;
   seconds lease{3};
   bool proxies = false;          ///< each node's link is reached through a proxy
+  bool clocks = false;           ///< each node has a clock of its own that can be set, except in builds with sanitizers
   std::size_t small_disk_mb = 0; ///< not 0: the last node's data lies on a tmpfs of this size
   std::uint64_t seed = 1;
   std::string limits = "disk_reserve: 16MiB";
@@ -51,6 +52,9 @@ public:
   void cut_links_out(int i);
   void cut_etcd(int i, host_network::way way = host_network::way::both);
   void unplug(int i) { network_.unplug(i); }
+  bool has_clocks() const;
+  /// The node's wall clock is from now on so far from the true time; what only goes on (CLOCK_MONOTONIC) is not touched.
+  void set_clock(int i, seconds ahead);
   /// Everything runs and reaches everything again.
   void heal();
 
@@ -68,6 +72,7 @@ public:
   std::string logs(std::size_t bytes = 6000);
 
 private:
+  std::filesystem::path clock_file(int i) const { return dir_ / ("clock-" + name(i)); }
   bool usable(int i) { return node(i).running() && !frozen_[static_cast<std::size_t>(i)]; }
   std::optional<json> asked(int i, std::vector<std::string> words, milliseconds limit);
   cluster_options options_;
