@@ -110,18 +110,35 @@ void replica::review_in_sync() {
   if (!add_or_swap()) remove();
 }
 
-/// For longer than one lost message explains; by this node's clock, which stands still while it hangs itself.
-bool replica::hears_nothing(const progress& p) const {
-  return p.unheard_since && now_ - *p.unheard_since >= 3 * limits_.fetch_wait;
+/// What it says does not arrive here, or nothing arrives there, for longer than one lost message explains; and for `more`. By
+/// this node's clock, which stands still while it hangs itself.
+bool replica::cut_off(const progress& p, instant more) const {
+  return now_ - p.heard > silence(limits_) + more ||
+         (p.unheard_since && now_ - *p.unheard_since >= 3 * limits_.fetch_wait + more);
+}
+
+/// Members that fall silent or complain at about the same time speak of this node's own network. It will resign, out of the set,
+/// as soon as too few are left that work; had it removed the first of them, its successor would have to wait for it instead.
+bool replica::others_may_follow(const isr_member& m) const {
+  const auto& followers = leading_.followers;
+  const auto at = followers.find(m.node);
+  if (at == followers.end() || session_of(m.node) == 0 || !cut_off(at->second) || cut_off(at->second, 3 * limits_.fetch_wait))
+    return false;
+  return std::any_of(record_->isr.begin(), record_->isr.end(), [&](const auto& other) {
+    const auto its = followers.find(other.node);
+    if (other.node == options_.node || other.node == m.node || its == followers.end() || session_of(other.node) == 0)
+      return false;
+    const auto& p = its->second;
+    return !cut_off(p) && (p.unheard_since || now_ - p.heard > 2 * limits_.fetch_wait);
+  });
 }
 
 /// As far as it is heard, entries that are sent to it come back as durable.
 bool replica::works(const isr_member& m) const {
   if (m.node == options_.node) return true;
   const auto at = leading_.followers.find(m.node);
-  if (at == leading_.followers.end() || now_ - at->second.heard > silence(limits_)) return false;
+  if (at == leading_.followers.end() || cut_off(at->second)) return false;
   const auto& p = at->second;
-  if (hears_nothing(p)) return false;
   return p.durable >= end_ || (!p.full && now_ - std::max(p.moved, p.caught_up) <= limits_.lag_time);
 }
 
@@ -169,7 +186,7 @@ bool replica::lags(const isr_member& m) {
     return true;
   const bool counts = p.attached && p.store == m.store;
   if (counts && p.durable >= end_) return false;
-  if (p.full || hears_nothing(p) || now_ - p.heard > silence(limits_)) return true;
+  if (p.full || cut_off(p)) return true;
   if (now_ - p.caught_up <= limits_.lag_time) return false;
   if (!counts || now_ - p.moved > limits_.lag_time) return true;
   const auto behind = leading_.recent.bytes_from(p.durable);
@@ -181,7 +198,7 @@ bool replica::remove() {
   for (const auto& m : record_->isr) {
     if (m.node == options_.node) continue;
     const bool unwanted = !record_->wants(m.node);
-    if (!unwanted && !lags(m)) continue;
+    if (!unwanted && (!lags(m) || others_may_follow(m))) continue;
     if (record_->isr.size() <= record_->min_in_sync) {
       if (lags(m)) lagging += (lagging.empty() ? "" : ", ") + m.node;
       continue;

@@ -178,7 +178,8 @@ private:
   bool lags(const isr_member& m);
   bool works(const isr_member& m) const;
   bool could_lead(const isr_member& m, bool never_heard) const;
-  bool hears_nothing(const progress& p) const;
+  bool cut_off(const progress& p, instant more = instant{0}) const;
+  bool others_may_follow(const isr_member& m) const;
   void disown(const char* why);
   std::uint64_t session_of(const std::string& node) const;
 

@@ -173,6 +173,28 @@ BOOST_AUTO_TEST_CASE(a_leader_that_is_not_heard_gives_way_but_not_for_a_single_c
   BOOST_TEST(c.proposals.back().record.leader_node == "");
 }
 
+BOOST_AUTO_TEST_CASE(members_that_are_cut_off_one_after_the_other_are_not_removed_but_the_leader_is) {
+  for (const bool deaf : {true, false}) {
+    auto c = leader_of("a", {1}, {"a", "b", "c"});
+    c.attach_follower("b", 2);
+    c.attach_follower("c", 2);
+    c.append();
+    // c first, b 450 ms later: what only one of them misses is not yet this node's.
+    for (int i = 0; i < 120 && c.proposals.size() < 2; ++i) {
+      const auto round = static_cast<std::uint64_t>(2 + i);
+      if (i < 9) c.fetched("b", 2);
+      if (deaf && i % 10 == 0) c.fetched("c", 2, 9, round, false, true);
+      if (deaf && i >= 9 && i % 10 == 9) c.fetched("b", 2, 9, round, false, true);
+      c.pass(rp::instant{50});
+    }
+    BOOST_REQUIRE_EQUAL(c.proposals.size(), 2u);
+    BOOST_TEST(c.proposals[1].record.leader_node == "", (deaf ? "deaf" : "silent"));
+    BOOST_TEST(c.proposals[1].record.isr.size() == 2u);
+    BOOST_TEST(!c.proposals[1].record.in_sync("a"));
+    BOOST_TEST(c.now.count() < 4000);
+  }
+}
+
 BOOST_AUTO_TEST_CASE(a_member_that_hears_nothing_leaves_soon) {
   auto c = leader_of("a", {1}, {"a", "b", "c"});
   c.attach_follower("b", 2);
