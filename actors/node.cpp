@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <thread>
+#include <utility>
 
 namespace millrace::actors {
 
@@ -23,21 +24,24 @@ struct system_config : caf::actor_system_config {
   }
 };
 
-/// Carries a caller's question into the actor system and the answer to its callback.
+/// Carries a caller's question into the actor system and the answer to its callback, which is called once: an actor that dies
+/// with the question in hand drops it, and with it the last reference to the one that asked.
 template <class Target, class Request, class Reply>
 void ask(caf::actor_system& system, const Target& target, Request request, Reply unavailable, std::function<void(Reply)> done) {
   system.spawn([target, request = std::move(request), unavailable = std::move(unavailable),
                 done = std::move(done)](caf::event_based_actor* self) {
+    const auto answered = std::make_shared<bool>(false);
+    const auto finish = [answered, done](const Reply& r) {
+      if (!std::exchange(*answered, true)) done(r);
+    };
+    self->attach_functor([finish, unavailable](const caf::error&) { finish(unavailable); });
     self->request(target, caf::infinite, request)
         .then(
-            [self, done](const Reply& r) {
-              done(r);
+            [self, finish](const Reply& r) {
+              finish(r);
               self->quit();
             },
-            [self, done, unavailable](const caf::error&) {
-              done(unavailable);
-              self->quit();
-            });
+            [self](const caf::error&) { self->quit(); });
   });
 }
 

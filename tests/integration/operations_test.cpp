@@ -5,6 +5,8 @@
 
 #include <boost/test/unit_test.hpp>
 
+#include <csignal>
+#include <future>
 #include <map>
 #include <set>
 
@@ -311,6 +313,32 @@ BOOST_AUTO_TEST_CASE(a_push_that_comes_to_the_wrong_node_is_sent_to_the_leader) 
     eventually("it arrives", [&] { return world.postgres.query("select count(*) from pushed", "dw") != "0"; });
     BOOST_TEST(http_post(other.http("/v1/pipelines/none/changes"), "{}", token).status == 404);
   }
+}
+
+BOOST_AUTO_TEST_CASE(a_push_whose_source_dies_while_followers_hang_is_answered) {
+  loopback_cluster cluster(3);
+  cluster.start();
+  // The destination is not there: only the log works.
+  cluster.node("a").apply(
+      "p", "pipeline: p\nsource: { type: http }\nloads:\n  - { name: l, destination: { type: postgres, connection: "
+           "\"host=127.0.0.1 port=1\", table: t }, mode: append, schema: { id: { type: int64 } } }\n");
+  const auto name = cluster.led("p", 3);
+  auto& leader = cluster.node(name);
+  const auto push = [&leader](int id) {
+    return http_post(leader.http("/v1/pipelines/p/changes"), "{\"id\":" + std::to_string(id) + "}\n", {}, seconds{20});
+  };
+  eventually("the source takes changes", [&] { return push(1).status == 200; });
+  const auto end = [&] { return leader.metric("millrace_replica_end_offset", "pipeline=\"p\""); };
+  const auto before = end();
+  for (int i = 0; i < 3; ++i)
+    if (loopback_cluster::name(i) != name) cluster.node(i).process().signal(SIGSTOP);
+  auto answer = std::async(std::launch::async, push, 2);
+  eventually(
+      "it is in the leader's log, and nowhere else", [&] { return end() > before; }, seconds{5});
+  leader.must({"actors", "kill", name + ":p/ingest"});
+  const auto said = answer.get();
+  BOOST_TEST(said.status == 503, said.status << " " << said.body);
+  BOOST_TEST(contains(said.body, "send it again"), said.body);
 }
 
 BOOST_AUTO_TEST_CASE(metrics_tell_of_copies_links_and_membership_and_count_the_flow_once) {
