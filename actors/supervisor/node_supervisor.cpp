@@ -72,7 +72,10 @@ void node_state::start() {
 /// An actor that has ended lives on until the last handle to it is gone, and its log with it: asked again until it works, and
 /// by the sweep of the next start if the node ends before.
 void node_state::drop_deleted() {
-  std::erase_if(deleted, [&](const std::string& uid) { return static_cast<bool>(ctx->options.store->drop_pipeline(uid)); });
+  const auto dropped =
+      std::erase_if(deleted, [&](const std::string& uid) { return static_cast<bool>(ctx->options.store->drop_pipeline(uid)); });
+  // A copy may have been wanted here again while the old one went: nothing else would look.
+  if (dropped > 0 && clustered()) self->send(self, changed_atom::value);
   if (!deleted.empty()) self->delayed_send(self, 200ms, tick_atom::value);
 }
 
