@@ -12,7 +12,7 @@ namespace {
 constexpr int watched = ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_ACCEPT_FAILED;
 constexpr std::uint64_t curve_overhead_bytes = 256; // of a message on the wire: nonce, authenticator, command name
 // What libzmq decrypts ahead of us for one connection, in messages: we read as fast as they come, this is for the moments
-// between.
+// between. A peer's window bounds their bytes.
 constexpr int read_ahead = 512;
 
 zmq::socket_t make(zmq::context_t& context, const link_options& o, const curve_pair& self, const std::string& endpoint) {

@@ -292,7 +292,10 @@ void link_loop::write_acks() {
   unacknowledged_ = 0;
   for (const auto& a : receiver_.acks()) {
     auto w = incoming_.write(a.connection, a.what);
-    if (w == incoming_socket::written::later) receiver_.unsent(a.node);
+    if (w == incoming_socket::written::later) {
+      receiver_.unsent(a.node);
+      ack_at_ = std::chrono::steady_clock::now() + ack_delay; // a peer whose window is full sends nothing before it comes
+    }
     if (w == incoming_socket::written::gone) (void)receiver_.forget(a.node);
   }
 }
