@@ -154,7 +154,7 @@ result<std::vector<state_entry>> state_in(std::string_view value) {
   }
 }
 
-result<raw_entry> parse_raw(std::shared_ptr<const std::string> value) {
+result<raw_entry> parse_raw(shared_bytes value) {
   auto parsed = parse_entry(*value);
   if (!parsed) return parsed.error();
   const auto& f = parsed.value().fields;

@@ -8,6 +8,7 @@
 // watermark passes it: an entry above it may still be truncated, and then nothing must remember it.
 
 #include "storage/batch.hpp"
+#include "storage/shared_bytes.hpp"
 
 #include <functional>
 
@@ -19,11 +20,11 @@ struct raw_entry {
   std::uint32_t count = 0;
   storage::epoch epoch;
   hash128 prev, hash;
-  std::shared_ptr<const std::string> value;
+  shared_bytes value;
   offset end() const { return {base.value + count}; }
 };
 /// Checks structure and hash. Errors: corrupt, with what is wrong; the caller adds where it came from.
-result<raw_entry> parse_raw(std::shared_ptr<const std::string> value);
+result<raw_entry> parse_raw(shared_bytes value);
 
 /// Where a log ends: elections compare (last_epoch, end).
 struct log_position {

@@ -1,9 +1,10 @@
 #pragma once
 // What runtime gives the actors to reach other nodes. An actor knows a node's id, never an address or a socket.
 
+#include "storage/shared_bytes.hpp"
+
 #include <cstdint>
 #include <functional>
-#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,11 +14,11 @@ namespace millrace::actors::cluster {
 enum class channel : std::uint8_t { replication = 1, admin = 2 };
 
 /// A message to another node. `head` is small (a Cap'n Proto message of the channel's own schema); `parts` are large and shared:
-/// they are sent without a copy.
+/// they are sent and received without a copy.
 struct frame {
   cluster::channel channel = channel::replication;
   std::string head;
-  std::vector<std::shared_ptr<const std::string>> parts;
+  std::vector<storage::shared_bytes> parts;
 };
 
 struct peer_status {

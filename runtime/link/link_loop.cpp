@@ -262,10 +262,7 @@ void link_loop::deliver(const std::string& node, const data& d, std::vector<zmq:
   f.channel = static_cast<actors::cluster::channel>(d.channel);
   f.head = parts[1].to_string();
   f.parts.reserve(d.part_bytes.size());
-  for (std::size_t i = 2; i < parts.size(); ++i) {
-    f.parts.push_back(std::make_shared<const std::string>(view(parts[i])));
-    parts[i].rebuild(); // one copy of a large part at a time
-  }
+  for (std::size_t i = 2; i < parts.size(); ++i) f.parts.push_back(from_part(std::move(parts[i])));
   ++counters_.frames_in;
   handlers_.at(d.channel)(node, std::move(f));
 }

@@ -55,21 +55,28 @@ std::optional<socket_monitor::report> socket_monitor::next() {
   return r;
 }
 
-zmq::message_t shared_part(std::shared_ptr<const std::string> of) {
-  if (!of) return {};
-  if (of->size() < copied_below) return zmq::message_t(of->data(), of->size());
-  auto* bytes = const_cast<char*>(of->data()); // libzmq's interface; it only reads what is sent
-  auto size = of->size();
-  auto holder = std::make_unique<std::shared_ptr<const std::string>>(std::move(of));
+zmq::message_t to_part(storage::shared_bytes bytes) {
+  if (!bytes) return {};
+  if (bytes->size() < copied_below) return zmq::message_t(bytes->data(), bytes->size());
+  auto* data = const_cast<char*>(bytes->data()); // libzmq's interface; it only reads what is sent
+  const auto size = bytes->size();
+  auto holder = std::make_unique<storage::shared_bytes>(std::move(bytes));
   zmq::message_t m(
-      bytes, size, [](void*, void* hint) { delete static_cast<std::shared_ptr<const std::string>*>(hint); }, holder.get());
+      data, size, [](void*, void* hint) { delete static_cast<storage::shared_bytes*>(hint); }, holder.get());
   (void)holder.release();
   return m;
 }
 
-zmq::message_t owned_part(std::string of) {
-  if (of.size() < copied_below) return zmq::message_t(of.data(), of.size());
-  return shared_part(std::make_shared<const std::string>(std::move(of)));
+zmq::message_t to_part(std::string bytes) {
+  if (bytes.size() < copied_below) return zmq::message_t(bytes.data(), bytes.size());
+  return to_part(storage::shared_bytes(std::make_shared<const std::string>(std::move(bytes))));
+}
+
+storage::shared_bytes from_part(zmq::message_t part) {
+  if (part.size() < copied_below) return storage::shared_bytes::copy_of({static_cast<const char*>(part.data()), part.size()});
+  auto owner = std::make_shared<zmq::message_t>(std::move(part));
+  const std::string_view bytes(static_cast<const char*>(owner->data()), owner->size());
+  return {std::move(owner), bytes};
 }
 
 } // namespace millrace::runtime::link

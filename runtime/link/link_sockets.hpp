@@ -39,9 +39,10 @@ private:
   zmq::socket_t socket_;
 };
 
-/// The next message part of `of`; its memory is shared with libzmq until the part is on the wire. Small ones are copied.
-zmq::message_t shared_part(std::shared_ptr<const std::string> of);
-/// Takes the string over.
-zmq::message_t owned_part(std::string of);
+/// A message part of these bytes; their memory is libzmq's too until the part is on the wire. Small ones are copied.
+zmq::message_t to_part(storage::shared_bytes bytes);
+zmq::message_t to_part(std::string bytes);
+/// The bytes of a part that came. libzmq allocates each part that it decrypts by itself, so no other memory is held with it.
+storage::shared_bytes from_part(zmq::message_t part);
 
 } // namespace millrace::runtime::link

@@ -48,14 +48,14 @@ std::uint64_t outgoing_socket::flush() {
     auto more = is_data ? zmq::send_flags::sndmore : zmq::send_flags::none;
     // ZMQ_EVENTS and not only the send's answer: sending looks at most once a millisecond whether libzmq has opened its pipe.
     if ((socket_.get(zmq::sockopt::events) & ZMQ_POLLOUT) == 0) break;
-    if (!socket_.send(owned_part(encode(f.header)), zmq::send_flags::dontwait | more)) break;
+    if (!socket_.send(to_part(encode(f.header)), zmq::send_flags::dontwait | more)) break;
     if (is_data) {
       bytes += bytes_of(f.body);
       auto& parts = f.body.parts;
-      (void)socket_.send(owned_part(std::move(f.body.head)),
+      (void)socket_.send(to_part(std::move(f.body.head)),
                          zmq::send_flags::dontwait | (parts.empty() ? zmq::send_flags::none : zmq::send_flags::sndmore));
       for (std::size_t i = 0; i < parts.size(); ++i)
-        (void)socket_.send(shared_part(std::move(parts[i])),
+        (void)socket_.send(to_part(std::move(parts[i])),
                            zmq::send_flags::dontwait | (i + 1 < parts.size() ? zmq::send_flags::sndmore : zmq::send_flags::none));
     }
     queue_.pop_front();

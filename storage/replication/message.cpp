@@ -37,7 +37,7 @@ std::size_t read_length(std::string_view from) {
 }
 
 struct packed_entries {
-  std::vector<std::shared_ptr<const std::string>> parts;
+  std::vector<shared_bytes> parts;
   std::vector<std::uint32_t> per_part;
 };
 
@@ -126,8 +126,7 @@ void write_body(const message& m, const packed_entries& packed, schemas::Replica
 }
 
 /// The parts cut into entries again.
-result<std::vector<std::shared_ptr<const std::string>>> unpack(schemas::ReplicationMessage::Data::Reader in,
-                                                               std::vector<std::shared_ptr<const std::string>>& parts) {
+result<std::vector<shared_bytes>> unpack(schemas::ReplicationMessage::Data::Reader in, std::vector<shared_bytes>& parts) {
   const auto per_part = in.getPerPart();
   if (per_part.size() == 0) {
     if (parts.size() != in.getEntries())
@@ -136,7 +135,7 @@ result<std::vector<std::shared_ptr<const std::string>>> unpack(schemas::Replicat
   }
   if (parts.size() != per_part.size())
     return malformed("announces " + std::to_string(per_part.size()) + " parts and has " + std::to_string(parts.size()));
-  std::vector<std::shared_ptr<const std::string>> values;
+  std::vector<shared_bytes> values;
   for (unsigned i = 0; i < per_part.size(); ++i) {
     if (!parts[i]) return malformed("has a part without bytes");
     if (per_part[i] == 1) {
@@ -149,7 +148,7 @@ result<std::vector<std::shared_ptr<const std::string>>> unpack(schemas::Replicat
       const auto length = rest.size() < 4 ? rest.size() : read_length(rest);
       if (rest.size() < 4 || length > rest.size() - 4)
         return malformed("has an entry that is cut short in part " + std::to_string(i));
-      values.push_back(std::make_shared<const std::string>(rest.substr(4, length)));
+      values.push_back(parts[i].piece(parts[i]->size() - rest.size() + 4, length));
       rest.remove_prefix(4 + length);
     }
     if (found != per_part[i])
@@ -162,8 +161,7 @@ result<std::vector<std::shared_ptr<const std::string>>> unpack(schemas::Replicat
 }
 
 /// Entries that follow each other from `from` on.
-result<std::vector<raw_entry>> read_entries(offset from, std::vector<std::shared_ptr<const std::string>> values,
-                                            const entry_parser& parse) {
+result<std::vector<raw_entry>> read_entries(offset from, std::vector<shared_bytes> values, const entry_parser& parse) {
   std::vector<raw_entry> entries;
   entries.reserve(values.size());
   for (auto& value : values) {
@@ -189,7 +187,7 @@ result<std::vector<raw_entry>> read_entries(offset from, std::vector<std::shared
 
 using incoming = schemas::ReplicationMessage::Reader;
 
-result<data> read_data(schemas::ReplicationMessage::Data::Reader in, std::vector<std::shared_ptr<const std::string>>& parts,
+result<data> read_data(schemas::ReplicationMessage::Data::Reader in, std::vector<shared_bytes>& parts,
                        const entry_parser& parse) {
   data d;
   d.from = {in.getFrom()};
@@ -206,8 +204,7 @@ result<data> read_data(schemas::ReplicationMessage::Data::Reader in, std::vector
   return d;
 }
 
-result<void> read_body(incoming in, std::vector<std::shared_ptr<const std::string>>& parts, const entry_parser& parse,
-                       message& m) {
+result<void> read_body(incoming in, std::vector<shared_bytes>& parts, const entry_parser& parse, message& m) {
   switch (in.which()) {
   case schemas::ReplicationMessage::ATTACH: {
     const auto b = in.getAttach();
@@ -302,7 +299,7 @@ wire_message encode(const message& m) {
   return wire;
 }
 
-result<message> decode(std::string_view head, std::vector<std::shared_ptr<const std::string>> parts, const entry_parser& parse) {
+result<message> decode(std::string_view head, std::vector<shared_bytes> parts, const entry_parser& parse) {
   message m;
   auto done = with_head(head, [&](incoming in) -> result<void> {
     if (in.getUid().size() == 0 || in.getUid().size() > name_bytes_max || in.getNode().size() == 0 ||

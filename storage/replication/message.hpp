@@ -69,7 +69,7 @@ const char* kind_of(const message& m); ///< "fetch", for traces and logs
 /// As the transport takes it: a small head, and the entries' values as they lie on the disk; large ones are not copied.
 struct wire_message {
   std::string head;
-  std::vector<std::shared_ptr<const std::string>> parts;
+  std::vector<shared_bytes> parts;
 };
 wire_message encode(const message& m);
 
@@ -77,11 +77,11 @@ wire_message encode(const message& m);
 inline constexpr std::size_t head_bytes_max = 4096;
 
 /// Checks an entry's structure and hash: parse_raw, but for tests that have entries of their own.
-using entry_parser = std::function<result<raw_entry>(std::shared_ptr<const std::string>)>;
+using entry_parser = std::function<result<raw_entry>(shared_bytes)>;
 
 /// Everything is checked that can be without knowing the log: sizes, names, the entries themselves and that they follow each
 /// other from `from` on. Errors: corrupt, with what was expected; the message must be dropped, its sender is broken or false.
-result<message> decode(std::string_view head, std::vector<std::shared_ptr<const std::string>> parts, const entry_parser& parse);
+result<message> decode(std::string_view head, std::vector<shared_bytes> parts, const entry_parser& parse);
 /// Which partition a message is for, to find its replica before the rest is looked at. Errors: as decode().
 result<partition_name> partition_of(std::string_view head);
 

@@ -30,7 +30,7 @@ rocks_partition_log::edge rocks_partition_log::edge_after(const entry_fields& f,
 }
 
 /// The entry before edges_[index], verified.
-result<std::shared_ptr<const std::string>> rocks_partition_log::unacknowledged(std::size_t index) const {
+result<shared_bytes> rocks_partition_log::unacknowledged(std::size_t index) const {
   const auto base = edges_[index - 1].end;
   {
     std::lock_guard lock(mutex_);
@@ -48,7 +48,7 @@ result<std::shared_ptr<const std::string>> rocks_partition_log::unacknowledged(s
   if (!parsed) return failure{parsed.error().code, place(base) + ": the entry is damaged: " + parsed.error().message};
   if (parsed.value().fields.hash != edges_[index].hash)
     return failure{errc::corrupt, place(base) + ": the entry is not the one that was written there"};
-  return std::shared_ptr<const std::string>(std::move(value));
+  return shared_bytes(std::move(value));
 }
 
 /// Entries edges_[1 .. count]; `applied`: up to which edge the rows are written.

@@ -132,7 +132,7 @@ private:
 
   // apply.cpp
   result<void> apply(std::size_t count, std::size_t& applied);
-  result<std::shared_ptr<const std::string>> unacknowledged(std::size_t index) const;
+  result<shared_bytes> unacknowledged(std::size_t index) const;
 
   // append.cpp
   using extra_rows = std::function<void(rocksdb::WriteBatch&)>;

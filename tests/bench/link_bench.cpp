@@ -1,6 +1,6 @@
 // How much of bare ZeroMQ's throughput is left with sessions, acknowledgements and checks: the same frames through a node_link
 // and through a DEALER and a ROUTER, both with CURVE over 127.0.0.1, both ends in this process.
-//   link_bench [MEGABYTES]   bytes for each measurement, default 1024
+//   link_bench [MEGABYTES]   bytes for each measurement, default 512
 
 #include "runtime/link/curve_keys.hpp"
 #include "runtime/link/node_link.hpp"
@@ -28,6 +28,7 @@ using actors::cluster::channel;
 using clock_type = std::chrono::steady_clock;
 
 constexpr int io_threads = 2;
+constexpr int pairs = 11;
 
 [[noreturn]] void die(const std::string& what) {
   std::fprintf(stderr, "link_bench: %s\n", what.c_str());
@@ -152,28 +153,33 @@ double bare(std::size_t frame_bytes, std::size_t frames) {
 } // namespace
 
 int main(int argc, char** argv) {
-  const std::size_t bytes = (argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 1024) << 20;
+  const std::size_t bytes = (argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 512) << 20;
   if (bytes == 0) die("usage: link_bench [MEGABYTES]");
   folder keys;
-  std::printf("%-10s %14s %14s %8s %22s   medians of 5, taken in turns\n", "frame", "link MB/s", "bare MB/s", "ratio",
-              "CPU s per GB, of each");
+  // The machine's pace changes within seconds: a ratio is of two runs that follow each other, each first in every other pair.
+  std::printf("%-10s %14s %14s %8s %14s %22s   medians of %d pairs\n", "frame", "link MB/s", "bare MB/s", "ratio",
+              "its quartiles", "CPU s per GB, of each", pairs);
   for (std::size_t frame_bytes : {std::size_t(1) << 20, std::size_t(64) << 10}) {
-    std::vector<double> link_rates, bare_rates, link_cpu, bare_cpu;
-    const auto gigabytes = static_cast<double>(bytes) / 1e9;
-    for (int i = 0; i < 5; ++i) {
-      auto before = cpu_seconds();
-      link_rates.push_back(ours(keys, frame_bytes, bytes / frame_bytes));
-      link_cpu.push_back((cpu_seconds() - before) / gigabytes);
-      before = cpu_seconds();
-      bare_rates.push_back(bare(frame_bytes, bytes / frame_bytes));
-      bare_cpu.push_back((cpu_seconds() - before) / gigabytes);
-    }
-    auto median = [](std::vector<double>& v) {
-      std::sort(v.begin(), v.end());
-      return v[v.size() / 2];
+    const auto frames = bytes / frame_bytes;
+    const auto gigabytes = static_cast<double>(frames * frame_bytes) / 1e9;
+    std::vector<double> link_rates, bare_rates, link_cpu, bare_cpu, ratios;
+    const auto measure = [&](bool link) {
+      const auto before = cpu_seconds();
+      const auto rate = link ? ours(keys, frame_bytes, frames) : bare(frame_bytes, frames);
+      (link ? link_rates : bare_rates).push_back(rate);
+      (link ? link_cpu : bare_cpu).push_back((cpu_seconds() - before) / gigabytes);
     };
-    auto l = median(link_rates), z = median(bare_rates);
-    std::printf("%6zu KiB %14.0f %14.0f %8.2f %10.2f  %10.2f\n", frame_bytes >> 10, l / 1e6, z / 1e6, l / z, median(link_cpu),
-                median(bare_cpu));
+    for (int i = 0; i < pairs; ++i) {
+      measure(i % 2 == 0);
+      measure(i % 2 != 0);
+      ratios.push_back(link_rates.back() / bare_rates.back());
+    }
+    const auto quantile = [](std::vector<double>& v, double q) {
+      std::sort(v.begin(), v.end());
+      return v[static_cast<std::size_t>(static_cast<double>(v.size() - 1) * q + 0.5)];
+    };
+    std::printf("%6zu KiB %14.0f %14.0f %8.2f %8.2f-%.2f %12.2f  %10.2f\n", frame_bytes >> 10, quantile(link_rates, 0.5) / 1e6,
+                quantile(bare_rates, 0.5) / 1e6, quantile(ratios, 0.5), quantile(ratios, 0.25), quantile(ratios, 0.75),
+                quantile(link_cpu, 0.5), quantile(bare_cpu, 0.5));
   }
 }

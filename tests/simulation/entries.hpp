@@ -27,7 +27,7 @@ inline st::hash128 hash_of(const entry_text& t) {
   return h;
 }
 
-inline st::raw_entry parsed(const entry_text& t, std::shared_ptr<const std::string> value) {
+inline st::raw_entry parsed(const entry_text& t, st::shared_bytes value) {
   return {{t.base},        static_cast<std::uint32_t>(t.count), {t.epoch}, {t.prev_low, t.prev_high}, {t.hash_low, t.hash_high},
           std::move(value)};
 }
@@ -43,7 +43,7 @@ inline st::raw_entry make_entry(st::offset base, std::uint32_t count, st::epoch 
   return parsed(t, std::move(value));
 }
 
-inline st::result<st::raw_entry> parse_entry(std::shared_ptr<const std::string> value) {
+inline st::result<st::raw_entry> parse_entry(st::shared_bytes value) {
   entry_text t;
   if (value->size() != sizeof t)
     return st::failure{st::errc::corrupt,

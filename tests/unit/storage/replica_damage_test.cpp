@@ -133,7 +133,7 @@ BOOST_AUTO_TEST_CASE(a_damaged_or_missing_entry_above_the_watermark_is_corrupt) 
         BOOST_REQUIRE(db.Delete({}, family, key_of(victim.base.value)).ok());
         return;
       }
-      auto bytes = *victim.value;
+      std::string bytes(*victim.value);
       bytes[bytes.size() / 2] ^= 1;
       BOOST_REQUIRE(db.Put({}, family, key_of(victim.base.value), bytes).ok());
     });

@@ -130,7 +130,7 @@ BOOST_AUTO_TEST_CASE(what_does_not_continue_the_log_is_refused_and_changes_nothi
   must_fail(follower.copy->append_raw(one(good[0])), errc::conflict);
   must_fail(follower.copy->append_raw(std::vector{good[1], good[2], good[2]}), errc::conflict); // all or none
   auto damaged = good[1];
-  auto bytes = *damaged.value;
+  std::string bytes(*damaged.value);
   bytes.back() ^= 1;
   damaged.value = std::make_shared<const std::string>(bytes);
   must_fail(follower.copy->append_raw(one(damaged)), errc::corrupt, {"offset 1", "hash"});
