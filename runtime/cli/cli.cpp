@@ -47,6 +47,13 @@ std::string unknown_command(const CLI::App& app, int argc, char** argv) {
   return {};
 }
 
+/// What CLI11 says instead of it: that the words which it was not are missing.
+std::string unknown_option(const CLI::App& app) {
+  for (const auto& word : app.remaining(true))
+    if (word.size() > 1 && word.front() == '-') return "unknown option '" + word + "'; see --help";
+  return {};
+}
+
 } // namespace
 
 int run(int argc, char** argv) {
@@ -79,9 +86,11 @@ int run(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
     if (e.get_exit_code() == 0) return app.exit(e); // --help, --version
-    auto unknown = dynamic_cast<const CLI::RequiredError*>(&e) || dynamic_cast<const CLI::ExtrasError*>(&e)
-                       ? unknown_command(app, argc, argv)
-                       : "";
+    std::string unknown;
+    if (dynamic_cast<const CLI::RequiredError*>(&e) || dynamic_cast<const CLI::ExtrasError*>(&e)) {
+      unknown = unknown_command(app, argc, argv);
+      if (unknown.empty()) unknown = unknown_option(app);
+    }
     return context.report({exit_status::usage, "usage", unknown.empty() ? std::string(e.what()) + "; see --help" : unknown, {}});
   }
   try {

@@ -153,12 +153,12 @@ destination_settings read_destination(document_reader& doc, const yaml_node& n, 
   if (!s.ok()) return out;
   bool is_postgres = false;
   if (auto* type = s.need("type", "sqlite or postgres")) {
-    auto chosen = doc.choice(*type, s.inside("type"), {"sqlite", "postgres", "mariadb", "file"});
-    if (chosen && *chosen > 1) {
+    if (type->is_scalar() && (type->text == "mariadb" || type->text == "file")) {
       doc.wrong(type->at,
                 s.inside("type") + " " + described(*type) + " is not available in this version; expected sqlite or postgres");
       return out; // its other keys are its own
     }
+    auto chosen = doc.choice(*type, s.inside("type"), {"sqlite", "postgres"});
     is_postgres = chosen && *chosen == 1;
     if (chosen) out.spec.type = is_postgres ? "postgres" : "sqlite";
   }

@@ -20,11 +20,11 @@ void read_source(document_reader& doc, const yaml_node& n, const std::string& pi
   if (!s.ok()) return;
   auto* type = s.need("type", "file, http or postgres");
   if (!type) return;
-  auto chosen = doc.choice(*type, "source.type", {"file", "http", "postgres", "mariadb"});
-  if (!chosen) return;
-  if (*chosen > 2)
+  if (type->is_scalar() && type->text == "mariadb")
     return doc.wrong(type->at,
                      "source.type " + described(*type) + " is not available in this version; expected file, http or postgres");
+  auto chosen = doc.choice(*type, "source.type", {"file", "http", "postgres"});
+  if (!chosen) return;
   if (auto* v = s.take("max_record_bytes"))
     if (auto bytes = doc.bytes(*v, "source.max_record_bytes", 1, record_bytes_max)) out.max_record_bytes = *bytes;
   if (*chosen == 2) {

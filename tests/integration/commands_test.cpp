@@ -54,6 +54,9 @@ BOOST_AUTO_TEST_CASE(each_outcome_has_its_exit_status) {
   BOOST_TEST(node.cli({"pipeline", "status"}).status == 2);
   BOOST_TEST(node.cli({"pipeline", "status", "p", "--no-such-flag"}).status == 2);
   BOOST_TEST(node.cli({"pipeline", "validate", "missing.yaml"}).status == 2);
+  for (const auto& words : std::vector<std::vector<std::string>>{
+           {"--no-such-flag"}, {"pipeline", "--no-such-flag"}, {"pipeline", "status", "--no-such-flag"}})
+    BOOST_TEST(node.cli(words).err.find("unknown option '--no-such-flag'") != std::string::npos);
   BOOST_TEST(run({.argv = {binary(), "pipeline", "list", "--server", path("no.sock")}, .env = {}, .directory = {}, .output = {}})
                  .status == 3);
   node.must({"pipeline", "pause", "p"});
