@@ -170,18 +170,17 @@ void node_state::take_record(const std::string& name, entry& e, const storage::p
     if (e.actor && !e.ending) {
       ctx->log("info", "node", "pipeline " + name + ": this node's copy of the log is no longer wanted and goes");
       e.ending = true;
+      auto gone = [this, name, uid = e.uid] {
+        const auto it = pipelines.find(name);
+        if (it == pipelines.end() || it->second.uid != uid) return;
+        it->second.actor = nullptr;
+        it->second.ending = false;
+        deleted.push_back(uid);
+        drop_deleted();
+        update_leaders();
+      };
       self->request(e.actor, caf::infinite, drain_atom::value)
-          .then(
-              [this, name, uid = e.uid](const simple_reply&) {
-                const auto it = pipelines.find(name);
-                if (it == pipelines.end() || it->second.uid != uid) return;
-                it->second.actor = nullptr;
-                it->second.ending = false;
-                deleted.push_back(uid);
-                drop_deleted();
-                update_leaders();
-              },
-              [](const caf::error&) {});
+          .then([gone](const simple_reply&) { gone(); }, [gone](const caf::error&) { gone(); }); // it died: gone as well
     }
     return;
   }

@@ -538,10 +538,12 @@ node_actor::behavior_type node_supervisor(node_actor::stateful_pointer<node_stat
       // A pipeline supervisor holds no state that is not in the log, the catalog or a destination: start it anew. Its children
       // end with it, and a newer claim fences what may still run.
       if (st.draining > 0) return;
+      const bool wanted = !e.removing && !e.ending && e.spec;
       st.ctx->log("error", "node",
-                  "the supervisor of " + name + " ended (" + describe(down.reason, self->system()) + "), starts again");
+                  "the supervisor of " + name + " ended (" + describe(down.reason, self->system()) + ")" +
+                      (wanted ? ", starts again" : ""));
       e.actor = nullptr;
-      if (!e.removing && e.spec && st.draining == 0) st.spawn(e);
+      if (wanted) st.spawn(e);
     }
   });
   st.start();
