@@ -18,7 +18,8 @@ namespace millrace::runtime::link {
 using storage::result;
 
 /// What this build speaks: [version_min, version_max], both included. A rolling upgrade raises version_max first.
-inline constexpr std::uint16_t version_min = 1, version_max = 1;
+/// 2: small entries share a part of a replication message (1 was never released).
+inline constexpr std::uint16_t version_min = 2, version_max = 2;
 
 /// Bounds on what a peer may make us read, whatever it says. A frame has at most max_parts parts, so that its header fits.
 inline constexpr std::size_t max_header_bytes = 16 * 1024;

@@ -41,12 +41,13 @@ inline std::vector<std::string> link_frame_seeds() {
            bytes;
   };
   const std::uint8_t receive = 0, receive_as_announced = 128, reply = 2;
-  hello greeting{1, 1, "c", "a", "b", 9, 1, 1 << 20, 1 << 20};
+  hello greeting{version_min, version_max, "c", "a", "b", 9, 1, 1 << 20, 1 << 20};
   auto newer = greeting;
   newer.session = 2;
   auto session = op(receive, greeting);
   for (std::uint64_t i = 1; i <= 4; ++i) session += op(receive_as_announced, data{1, i, 1, 3, {5, 700}});
-  auto sending = op(reply, hello_reply{1, {}, {}, "b", 6, 1, 16 << 10, 8 << 10}) + std::string("\x04\x10\x04\x20\x04\x30", 6);
+  auto sending =
+      op(reply, hello_reply{version_max, {}, {}, "b", 6, 1, 16 << 10, 8 << 10}) + std::string("\x04\x10\x04\x20\x04\x30", 6);
   return {session + op(receive, newer) + op(receive_as_announced, data{2, 1, 2, 0, {}}) + op(receive, goodbye{2, "bye"}),
           sending + op(reply, ack{1, 3, 16 << 10}) + op(reply, ack{1, 4, 8 << 10}) + std::string("\x04\x01\x05\xff\x06", 5),
           sending + op(reply, goodbye{0, "bye"}) + op(reply, hello_reply{0, refusal::cluster, "why", "b", 6, 2, 0, 0}),

@@ -62,7 +62,7 @@ public:
     return h.value();
   }
   void greet(std::uint64_t session = 1, std::uint64_t run = 7) {
-    say(hello{1, 1, "test", "r", "a", run, session, 1 << 20, 1 << 20});
+    say(hello{version_min, version_max, "test", "r", "a", run, session, 1 << 20, 1 << 20});
     auto reply = std::get<hello_reply>(answer());
     BOOST_REQUIRE(!reply.refusal);
     BOOST_TEST(reply.node == "a");
@@ -143,7 +143,7 @@ BOOST_AUTO_TEST_CASE(a_hello_of_a_node_that_the_key_does_not_belong_to_is_refuse
   key_ring keys({"a", "r", "b"});
   test_node a(options_of(keys, "a"));
   rogue r(keys, "r", "a", a->address());
-  r.say(hello{1, 1, "test", "b", "a", 7, 1, 1 << 20, 1 << 20});
+  r.say(hello{version_min, version_max, "test", "b", "a", 7, 1, 1 << 20, 1 << 20});
   BOOST_TEST((std::get<hello_reply>(r.answer()).refusal == refusal::node));
   BOOST_TEST(eventually([&] { return a->counters().of(refusal::node) == 1u; }));
   BOOST_TEST(a.log.has("the hello names node 'b', but the peers file gives its key to 'r'"));
@@ -160,11 +160,11 @@ BOOST_AUTO_TEST_CASE(other_wrong_hellos_are_refused_by_reason) {
     ++expected[reason];
     BOOST_TEST(eventually([&] { return a->counters().of(reason) == expected[reason]; }), name(reason));
   };
-  refused({1, 1, "test", "r", "x", 7, 1, 0, 0}, refusal::target);
-  refused({2, 3, "test", "r", "a", 7, 1, 0, 0}, refusal::version);
-  refused({1, 1, "test", "r", "a", 7, 0, 0, 0}, refusal::replayed);
+  refused({version_min, version_max, "test", "r", "x", 7, 1, 0, 0}, refusal::target);
+  refused({version_max + 1, version_max + 2, "test", "r", "a", 7, 1, 0, 0}, refusal::version);
+  refused({version_min, version_max, "test", "r", "a", 7, 0, 0, 0}, refusal::replayed);
   rogue(keys, "r", "a", a->address()).greet(5);
-  refused({1, 1, "test", "r", "a", 7, 4, 0, 0}, refusal::replayed);
+  refused({version_min, version_max, "test", "r", "a", 7, 4, 0, 0}, refusal::replayed);
 }
 
 BOOST_AUTO_TEST_CASE(a_bad_frame_ends_its_session_and_disturbs_no_other) {
@@ -233,7 +233,7 @@ BOOST_AUTO_TEST_CASE(a_peer_that_goes_on_after_a_goodbye_is_cut_off) {
   (void)r.answer();
   // The cut connection answers no heartbeat, the client makes another one, and that one works.
   BOOST_TEST(eventually([&] {
-    r.say(hello{1, 1, "test", "r", "a", 8, 1, 1 << 20, 1 << 20});
+    r.say(hello{version_min, version_max, "test", "r", "a", 8, 1, 1 << 20, 1 << 20});
     return a->counters().sessions_in >= 2;
   }));
   BOOST_TEST(a->counters().of(bad_frame::malformed) < 50u);

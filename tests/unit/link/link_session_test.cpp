@@ -19,7 +19,7 @@ struct greeted_sender {
   std::vector<outcome> outcomes;
   greeted_sender() {
     sender.connected(start, 1);
-    sender.received(start, hello_reply{1, {}, {}, "b", 2, 1, 64 << 10, 16 << 10});
+    sender.received(start, hello_reply{version_max, {}, {}, "b", 2, 1, 64 << 10, 16 << 10});
     (void)sender.take();
   }
   void send(std::size_t bytes = 10) {
@@ -128,7 +128,7 @@ BOOST_AUTO_TEST_CASE(the_first_frame_after_a_long_idle_time_has_its_whole_timeou
 }
 
 BOOST_AUTO_TEST_CASE(an_answer_of_another_node_or_version_ends_the_session) {
-  for (auto reply : {hello_reply{1, {}, {}, "c", 2, 1, 1, 1}, hello_reply{2, {}, {}, "b", 2, 1, 1, 1},
+  for (auto reply : {hello_reply{version_max, {}, {}, "c", 2, 1, 1, 1}, hello_reply{version_max + 1, {}, {}, "b", 2, 1, 1, 1},
                      hello_reply{0, refusal::cluster, "why", "b", 2, 1, 1, 1}}) {
     link_sender s(identity("a", 1), "b", {});
     s.connected(start, 1);
