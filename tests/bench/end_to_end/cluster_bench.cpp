@@ -115,6 +115,11 @@ double append(test_cluster& c, const std::string& pipeline, std::uint64_t megaby
   return static_cast<double>(megabytes) / seconds_since(start);
 }
 
+double median(std::vector<double> of) {
+  std::sort(of.begin(), of.end());
+  return of[of.size() / 2];
+}
+
 void appends(std::uint64_t megabytes) {
   test_cluster c({});
   c.start();
@@ -122,9 +127,15 @@ void appends(std::uint64_t megabytes) {
   c.node(0).apply("three", http_spec(c, "three", 3));
   c.await_in_sync("three");
   append(c, "one", 10), append(c, "three", 10);
-  const auto one = append(c, "one", megabytes), three = append(c, "three", megabytes);
-  std::cout << std::fixed << std::setprecision(2) << "append by push: one replica " << one << " MB/s, three " << three
-            << " MB/s, ratio " << three / one << " (goal 0.25)" << std::endl;
+  std::vector<double> ones, threes, ratios; // in turns: the machine's pace changes within a minute
+  for (int round = 0; round < 5; ++round) {
+    ones.push_back(append(c, "one", megabytes)), threes.push_back(append(c, "three", megabytes));
+    ratios.push_back(threes.back() / ones.back());
+  }
+  const auto three = median(threes), lowest = *std::min_element(ratios.begin(), ratios.end());
+  std::cout << std::fixed << std::setprecision(2) << "append by push, medians of 5: one replica " << median(ones)
+            << " MB/s, three " << three << " MB/s, ratio " << median(ratios) << ", lowest " << lowest << " (goal 0.25)"
+            << std::endl;
 
   const auto down = (c.await_leader("three") + 1) % c.size();
   c.kill9(down);
