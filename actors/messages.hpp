@@ -157,6 +157,12 @@ struct routed_call {
   admin_call call;
   std::optional<admin_reply> reply; ///< set: an answer
 };
+/// An answer whose frame did not arrive for sure: to be sent again, for as long as the asker waits.
+struct unsent_answer {
+  std::string to;
+  std::shared_ptr<const cluster::frame> frame;
+  std::chrono::steady_clock::time_point until;
+};
 
 // ---- reports to the pipeline supervisor; the sender tells which child
 struct stage_report {
@@ -201,7 +207,8 @@ struct writer_report {
   X(seek_request) X(released) X(work) X(work_done) X(load_item) X(rewind_request) X(simple_reply) X(failure_report)              \
   X(push_message) X(snapshot_request) X(stage_report) X(ingest_report) X(dispatcher_report) X(worker_report) X(writer_report)                        \
   X(admin_call) X(admin_reply) X(push_reply)                                                                                     \
-  X(replica_frame) X(record_news) X(members_news) X(proposal_news) X(catalog_request) X(routed_call)
+  X(replica_frame) X(record_news) X(members_news) X(proposal_news) X(catalog_request) X(routed_call)              \
+  X(unsent_answer)
 // clang-format on
 
 // None of these leaves the process: what crosses a link is a frame of schemas/, not a message.
@@ -287,7 +294,7 @@ using node_actor =
     caf::typed_actor<caf::replies_to<admin_call>::with<admin_reply>, caf::replies_to<push_message>::with<push_reply>,
                      caf::replies_to<drain_atom>::with<simple_reply>, caf::reacts_to<tick_atom>,
                      // In a cluster
-                     caf::reacts_to<changed_atom>, caf::reacts_to<routed_call>>;
+                     caf::reacts_to<changed_atom>, caf::reacts_to<routed_call>, caf::reacts_to<unsent_answer>>;
 
 /// Why an actor ended: a code of ours with its text, so that a supervisor can tell.
 caf::error quit_reason(const failure& f);

@@ -17,6 +17,7 @@ using namespace std::chrono_literals;
 
 namespace {
 constexpr auto answer_time = 60s, gather_time = 4s;
+constexpr auto answer_again_time = 200ms;
 constexpr auto look_time = 500ms;                  ///< how often unanswered questions are looked through
 constexpr auto resign_time = 15s;                  ///< how long somebody better must have been there
 constexpr std::size_t routed_bytes_max = 7u << 20; ///< below a link's largest frame, whatever its configuration
@@ -304,18 +305,24 @@ void node_state::routed(const routed_call& r) {
   auto local = r.call;
   local.local = true;
   auto answer = [this, from = r.from, id = r.id](const admin_reply& reply) {
-    auto& transport = *ctx->options.cluster->transport;
-    if (reply.document.size() <= routed_bytes_max)
-      return transport.send(from, cluster::encode_reply(id, reply), [](cluster::transport::outcome) {});
-    transport.send(from,
-                   cluster::encode_reply(id, refused("refused", "the answer has " + std::to_string(reply.document.size()) +
-                                                                    " bytes, more than nodes hand on to each other; expected "
-                                                                    "--limit, or the question at node " +
-                                                                    ctx->options.name + ", which has the answer")),
-                   [](cluster::transport::outcome) {});
+    const bool fits = reply.document.size() <= routed_bytes_max;
+    auto f = fits ? cluster::encode_reply(id, reply)
+                  : cluster::encode_reply(id, refused("refused", "the answer has " + std::to_string(reply.document.size()) +
+                                                                     " bytes, more than nodes hand on to each other; expected "
+                                                                     "--limit, or the question at node " +
+                                                                     ctx->options.name + ", which has the answer"));
+    send_answer({from, std::make_shared<const cluster::frame>(std::move(f)), std::chrono::steady_clock::now() + answer_time});
   };
   self->request(node_actor{self}, caf::infinite, local).then(answer, [this, answer](const caf::error& e) {
     answer(refused("internal", describe(e, self->system())));
+  });
+}
+
+/// What was asked for may be done: an answer that a broken link lost is sent again. The asker takes the first that comes.
+void node_state::send_answer(const unsent_answer& a) {
+  ctx->options.cluster->transport->send(a.to, *a.frame, [me = node_actor{self}, a](cluster::transport::outcome o) {
+    if (o != cluster::transport::outcome::delivered && std::chrono::steady_clock::now() < a.until)
+      caf::delayed_anon_send(me, answer_again_time, a);
   });
 }
 

@@ -578,6 +578,7 @@ node_actor::behavior_type node_supervisor(node_actor::stateful_pointer<node_stat
       },
       [self](changed_atom) { self->state.on_catalog(); },
       [self](const routed_call& r) { self->state.routed(r); },
+      [self](const unsent_answer& a) { self->state.send_answer(a); },
   };
 }
 

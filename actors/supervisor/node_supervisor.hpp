@@ -84,6 +84,7 @@ struct node_state {
   caf::result<admin_reply> everywhere(const admin_call& c);
   void ask(const std::string& node, const admin_call& c, std::function<void(const admin_reply&)> done);
   void routed(const routed_call& r);
+  void send_answer(const unsent_answer& a);
   void expire_questions();
   /// Who leads what, for pushes that come to this node.
   void update_leaders();

@@ -2,6 +2,10 @@
 
 #include "tests/chaos/cluster_world.hpp"
 
+#include <poll.h>
+
+#include <iostream>
+
 namespace millrace::testing {
 
 using way = host_network::way;
@@ -100,6 +104,45 @@ BOOST_AUTO_TEST_CASE(links_that_are_slow_and_reset_in_the_middle_of_a_frame_lose
       },
       seconds{30}, [&] { return std::to_string(resets - before) + " resets"; });
   c.fault("after " + std::to_string(resets - before) + " resets", [] {});
+  c.finish();
+}
+
+BOOST_AUTO_TEST_CASE(an_answer_whose_link_breaks_comes_over_the_next_one) {
+  cluster_case c("answers");
+  auto& cluster = c.cluster();
+  const auto asker = c.follower();
+  auto& back = cluster.proxy(asker); // what is asked goes through the leader's, what is answered through this one
+  back.delay(30);
+  std::atomic<bool> stop{false};
+  std::atomic<std::uint64_t> asked{0}, answered{0};
+  std::atomic<std::int64_t> longest_ms{0};
+  {
+    std::vector<std::jthread> operators;
+    for (int i = 0; i < 4; ++i)
+      operators.emplace_back([&] {
+        while (!stop) {
+          const auto since = test_clock::now();
+          // An error at once is an answer as well: the question's own link may break too.
+          const auto said =
+              cluster.node(asker).cli({"dead-letters", "list", cluster_load::pipeline, "--limit", "1"}, seconds{90});
+          const auto took = std::chrono::duration_cast<milliseconds>(test_clock::now() - since).count();
+          ++asked, answered += said.status == 0;
+          for (auto longest = longest_ms.load(); took > longest && !longest_ms.compare_exchange_weak(longest, took);) {
+          }
+        }
+      });
+    const auto before = back.resets();
+    for (const auto until = test_clock::now() + seconds{8}; test_clock::now() < until;) {
+      ::poll(nullptr, 0, 500 + static_cast<int>(c.random()() % 200));
+      back.reset_all();
+    }
+    stop = true;
+    back.delay(0);
+    BOOST_TEST(back.resets() > before);
+  }
+  std::cerr << "answers: " << asked << " questions, " << answered << " answered, the longest after " << longest_ms << " ms\n";
+  BOOST_TEST(answered > 0u);
+  BOOST_TEST(longest_ms < 20000);
   c.finish();
 }
 
