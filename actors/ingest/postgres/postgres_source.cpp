@@ -13,9 +13,16 @@ constexpr auto gather_time = 3ms; ///< for a block, while earlier ones are on th
 constexpr auto gather_time_behind = 20ms;
 constexpr std::uint64_t behind_bytes = 1u << 20; ///< of the source's log that are still to come
 constexpr int messages_a_turn = 4096;
-/// Of 280 that a local socket's usual 208 KiB take if they are small: each costs the kernel 768 bytes.
-constexpr int doze_messages_max = 140;
-constexpr auto doze_min = 100us, doze_max = 1000us;
+
+/// Sleeps between two reads of a far backlog: for how long, and what they should find.
+struct sleeps {
+  std::chrono::microseconds min, max;
+  std::uint64_t few, many;
+};
+/// Of 280 messages that a local socket's usual 208 KiB take if they are small: each costs the kernel 768 bytes.
+constexpr sleeps by_messages{100us, 1000us, 35, 140};
+/// Of the 2.5 MiB that the server's side of a TCP connection takes by default.
+constexpr sleeps by_bytes{1000us, 10000us, 256u << 10, 768u << 10};
 constexpr std::uint64_t note_bytes =
     16u << 20; ///< of the source's log that may pass without a change before the position is noted
 } // namespace
@@ -170,14 +177,18 @@ void postgres_source::wait_for_more(clock::time_point until) {
   ::poll(fds, n, static_cast<int>(ms));
 }
 
-/// The server sends each change by itself, and being woken for each would cost both sides more than the change does. But a local
-/// socket holds only a few hundred of them, and while it is full the server stands still: sleep until it is about half full.
+/// The server sends each change by itself, and being woken for each would cost both sides more than the change does. But a socket
+/// holds only so many of them, and while it is full the server stands still: sleep until it is about half full.
 void postgres_source::doze() {
-  if (drained_ > doze_messages_max)
-    doze_ = std::max(doze_ / 2, doze_min);
-  else if (drained_ < doze_messages_max / 4)
-    doze_ = std::min(doze_ * 2, doze_max);
-  drained_ = 0;
+  const bool long_ones = behind() && !stream_->local(); // else the rest of a transaction is about to come
+  const auto& s = long_ones ? by_bytes : by_messages;
+  const auto taken = stream_->taken();
+  const auto found = long_ones ? taken.bytes : taken.messages;
+  if (found > s.many)
+    doze_ /= 2;
+  else if (found < s.few)
+    doze_ *= 2;
+  doze_ = std::clamp(doze_, s.min, s.max);
   const timespec time{0, std::chrono::nanoseconds(doze_).count()};
   ::ppoll(nullptr, 0, &time, nullptr);
 }
@@ -197,7 +208,6 @@ result<void> postgres_source::drain(bool& dry) {
       dry = true;
       break;
     }
-    ++drained_;
     const auto& message = *m.value();
     if (message.keepalive) {
       if (!framer_.in_transaction()) {

@@ -90,7 +90,6 @@ private:
   std::chrono::milliseconds feedback_every_{10000};
   clock::time_point feedback_at_{}, heartbeat_at_{}, look_at_{}, ask_at_{}, noted_at_{}, gathering_since_{};
   std::chrono::microseconds doze_{1000}; ///< while the source is far ahead
-  int drained_ = 0;                      ///< messages since the last one
   bool gathering_ = false;
   bool note_soon_ = false; ///< somebody waits for the log to have the position
 };

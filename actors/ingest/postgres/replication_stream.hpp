@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace millrace::actors::ingest::postgres {
 
@@ -25,6 +26,13 @@ public:
   static result<std::unique_ptr<replication_stream>> open(const std::string& conninfo, const std::string& application_name);
   connection& link() noexcept { return *link_; }
   int socket() const noexcept { return PQsocket(link_->get()); }
+  /// The server is reached by a Unix domain socket.
+  bool local() const noexcept { return local_; }
+  struct amount {
+    std::uint64_t messages = 0, bytes = 0;
+  };
+  /// What next() has given since the last call.
+  amount taken() noexcept { return std::exchange(taken_, {}); }
 
   result<void> start(const std::string& slot, const std::string& publication, lsn from);
   /// Without waiting; none: nothing has come.
@@ -35,10 +43,12 @@ public:
   bool sending() const noexcept { return sending_; }
 
 private:
+  bool read_socket();
   explicit replication_stream(std::unique_ptr<connection> link) : link_(std::move(link)), buffer_(nullptr, &PQfreemem) {}
   std::unique_ptr<connection> link_;
   std::unique_ptr<char, decltype(&PQfreemem)> buffer_;
-  bool sending_ = false;
+  amount taken_;
+  bool sending_ = false, local_ = false;
 };
 
 } // namespace millrace::actors::ingest::postgres

@@ -1,7 +1,8 @@
 // PostgreSQL in and out through a node with its durable log, each against what PostgreSQL does itself with the same rows on the
 // same server: pg_recvlogical, native logical replication, COPY | COPY. Ours and the baseline come from one run, in turns.
 // MILLRACE_BENCH_CHANGES (1,000,000), MILLRACE_BENCH_UPDATES (400,000), MILLRACE_BENCH_ROWS (10,000,000 of the snapshot),
-// MILLRACE_BENCH_SECONDS (20, of the latency), MILLRACE_BENCH_ONLY (log, flow, snapshot, latency: one part).
+// MILLRACE_BENCH_SECONDS (20, of the latency), MILLRACE_BENCH_ONLY (log, flow, snapshot, latency: one part),
+// MILLRACE_BENCH_VIA (socket or tcp: how all of them reach the servers).
 
 #include "tests/integration/support/test_node.hpp"
 #include "tests/support/postgres_server.hpp"
@@ -77,10 +78,10 @@ public:
       sql(name, "CHECKPOINT");
       sql(name, "SELECT pg_logical_emit_message(false, 'x', 'y'), pg_switch_wal()");
       auto start = test_clock::now();
-      const auto received = run(
-          {.argv = {program("pg_recvlogical"), "-d", server_.socket_conninfo(name), "-S", "base_" + name, "--start", "--no-loop",
-                    "--endpos", end, "-f", "/dev/null", "-o", "proto_version=1", "-o", "publication_names=millrace_" + name}},
-          seconds{600});
+      const auto received =
+          run({.argv = {program("pg_recvlogical"), "-d", path(server_, name), "-S", "base_" + name, "--start", "--no-loop",
+                        "--endpos", end, "-f", "/dev/null", "-o", "proto_version=1", "-o", "publication_names=millrace_" + name}},
+              seconds{600});
       if (received.status != 0) throw std::runtime_error(received.err);
       const auto baseline = static_cast<double>(count) / seconds_since(start);
       start = test_clock::now();
@@ -98,11 +99,11 @@ public:
     for (const auto* db : {"shop", "ours", "native"}) at(db).create_database(db);
     sql("shop", orders_table);
     sql("native", orders_table);
-    apply("shop", "shop", target_.socket_conninfo("ours"), "never");
+    apply("shop", "shop", path(target_, "ours"), "never");
     node_.until("shop", "its slot is there", [&](const json&) { return slot_exists("shop"); });
     sql("shop", "SELECT pg_create_logical_replication_slot('native', 'pgoutput')");
     sql("native",
-        "CREATE SUBSCRIPTION native CONNECTION '" + server_.socket_conninfo("shop") +
+        "CREATE SUBSCRIPTION native CONNECTION '" + path(server_, "shop") +
             "' PUBLICATION millrace_shop WITH (create_slot = false, slot_name = 'native', copy_data = false, enabled = false)");
     const auto turn = [&](const std::string& what, std::uint64_t rows, const std::function<bool(const std::string&)>& arrived) {
       auto start = test_clock::now();
@@ -135,6 +136,9 @@ public:
     sql("native", "CREATE TABLE copied (LIKE orders INCLUDING ALL)"); // what one session of this server takes at all
     report("the same", replayed, copy_piped("shop", "orders", "native", "copied", static_cast<double>(count / 100 * 100)),
            "COPY | COPY", 1);
+    sql("native", "TRUNCATE copied"); // and with nothing to do but to insert: no session can load faster
+    report("the same", replayed, copied_binary("native", "orders", "copied", static_cast<double>(count / 100 * 100)),
+           "binary COPY of a file", 1);
     if (digest("ours") != digest("shop")) throw std::runtime_error("the replayed rows differ from the source's");
     node_.must({"pipeline", "pause", "shop"});
     make("shop", "DO $$ BEGIN FOR i IN 1.." + std::to_string(updates) +
@@ -159,10 +163,23 @@ public:
     const auto start = test_clock::now();
     const auto piped =
         run({.argv = {"/bin/sh", "-c",
-                      program("psql") + " -q -d '" + at(from).socket_conninfo(from) + "' -c 'COPY " + table + " TO STDOUT' | " +
-                          program("psql") + " -q -d '" + at(to).socket_conninfo(to) + "' -c 'COPY " + copy + " FROM STDIN'"}},
+                      program("psql") + " -q -d '" + path(at(from), from) + "' -c 'COPY " + table + " TO STDOUT' | " +
+                          program("psql") + " -q -d '" + path(at(to), to) + "' -c 'COPY " + copy + " FROM STDIN'"}},
             seconds{3600});
     if (piped.status != 0) throw std::runtime_error(piped.err);
+    return rows / seconds_since(start);
+  }
+
+  /// A file of the rows as binary COPY takes them, into a table; rows a second.
+  double copied_binary(const std::string& db, const std::string& table, const std::string& copy, double rows) {
+    const auto psql = [&](const std::string& command) {
+      const auto done = run({.argv = {program("psql"), "-q", "-d", path(at(db), db), "-c", command}}, seconds{3600});
+      if (done.status != 0) throw std::runtime_error(done.err);
+    };
+    const auto file = "'" + (dir_ / "rows.bin").string() + "' (FORMAT binary)";
+    psql("\\copy " + table + " TO " + file);
+    const auto start = test_clock::now();
+    psql("\\copy " + copy + " FROM " + file);
     return rows / seconds_since(start);
   }
 
@@ -178,7 +195,7 @@ public:
     sql("big_copy", "DROP TABLE orders");
     sql("big_copy", "CHECKPOINT");
     const auto start = test_clock::now();
-    apply("big", "big", target_.socket_conninfo("big_ours"), "initial");
+    apply("big", "big", path(target_, "big_ours"), "initial");
     wait(
         "the snapshot is at the destination",
         [&] {
@@ -198,7 +215,7 @@ public:
     server_.create_database("live");
     target_.create_database("live_ours");
     sql("live", "CREATE TABLE events (id bigserial PRIMARY KEY, what text)");
-    apply("live", "live", target_.socket_conninfo("live_ours"), "never", "events");
+    apply("live", "live", path(target_, "live_ours"), "never", "events");
     node_.until("live", "its slot is there", [&](const json&) { return slot_exists("live"); });
     write_file(dir_ / "insert.sql", "INSERT INTO events (what) VALUES ('something happened');\n");
     const auto clients = run({.argv = {program("pgbench"),
@@ -257,6 +274,14 @@ private:
   postgres_server& at(const std::string& db) {
     return db == "native" || db == "big_copy" || db.ends_with("ours") ? target_ : server_;
   }
+  /// How what is measured reaches a server, ours and the baselines alike.
+  static std::string path(const postgres_server& to, const std::string& db) {
+    static const bool tcp = [] {
+      const char* via = std::getenv("MILLRACE_BENCH_VIA");
+      return via && std::string_view(via) == "tcp";
+    }();
+    return tcp ? to.conninfo(db) : to.socket_conninfo(db);
+  }
   std::string sql(const std::string& db, const std::string& text) {
     postgres_client c(at(db).socket_conninfo(db));
     return c.query(text);
@@ -295,8 +320,8 @@ private:
   std::string said(const std::string& pipeline) { return node_.status(pipeline).dump(2) + node_.log(); }
   void apply(const std::string& name, const std::string& db, const std::string& destination, const std::string& mode,
              const std::string& table = "orders") {
-    node_.apply(name, "pipeline: " + name + "\nsource: { type: postgres, connection: \"" + server_.socket_conninfo(db) +
-                          "\", tables: [" + table + "], snapshot: " + mode +
+    node_.apply(name, "pipeline: " + name + "\nsource: { type: postgres, connection: \"" + path(server_, db) + "\", tables: [" +
+                          table + "], snapshot: " + mode +
                           " }\nloads:\n  - name: l\n    destination: { type: postgres, connection: \"" + destination + "\" }\n");
   }
   void drop(const std::string& name) {
