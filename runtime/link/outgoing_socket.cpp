@@ -74,6 +74,7 @@ outgoing_socket::heard outgoing_socket::listen() {
     if (more && header) header = storage::failure(storage::errc::corrupt, "message parts behind a header that announces none");
     out.headers.push_back(std::move(header));
   }
+  bool refused = false; // libzmq reports the end of the connection behind the reason
   while (auto r = monitor_.next()) {
     switch (r->event) {
     case ZMQ_EVENT_HANDSHAKE_SUCCEEDED:
@@ -81,15 +82,15 @@ outgoing_socket::heard outgoing_socket::listen() {
       break;
     case ZMQ_EVENT_DISCONNECTED:
       out.disconnected = true;
-      out.reason = "the connection broke, or no heartbeat came";
+      if (!refused) out.reason = "the connection broke, or no heartbeat came";
       break;
     case ZMQ_EVENT_HANDSHAKE_FAILED_AUTH:
-      out.disconnected = true;
+      out.disconnected = refused = true;
       out.reason = "the peer refused this node's key; is this node's line in its peers file?";
       break;
     case ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL:
     case ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL:
-      out.disconnected = true;
+      out.disconnected = refused = true;
       out.reason = "the handshake failed; does the peers file have the peer's present key, and does the peer have this node's?";
       break;
     default: // retried or closed before there was a connection: libzmq goes on trying
