@@ -66,6 +66,7 @@ std::pair<std::string, std::string> pipeline_state::state() const {
   if (!stage_failed.empty()) return {"failed", "stage: " + stage_failed};
   if (paused) return {"paused", stopping ? "stopping" : ""};
   if (following) return {"following", stage_waiting.empty() ? "" : "log: " + stage_waiting};
+  if (begins_anew()) return {"starting", ""};
   if (!ingest_failed.empty()) return {"failed", "source: " + ingest_failed};
   for (const auto& l : loads)
     if (!l.failed.empty()) return {"failed", "load " + l.spec->name + ": " + l.failed};
@@ -90,8 +91,8 @@ json pipeline_state::status() const {
            {"reason", reason},
            {"revision", ctx->revision},
            {"ingested", info.changes}};
-  const bool source_done =
-      source.ready && source.idle && source.source.caught_up && !source.source.snapshotting && source.waiting.empty();
+  const bool source_done = !begins_anew() && source.ready && source.idle && source.source.caught_up &&
+                           !source.source.snapshotting && source.waiting.empty();
   out["source"] = {{"type", ctx->spec->source.type},
                    {"position", source.source.position},
                    {"lag_bytes", source.source.lag_bytes},
@@ -109,7 +110,9 @@ json pipeline_state::status() const {
     const auto& l = loads[i];
     const auto n = numbers_of(l, *ctx, info);
     std::string load_state = "running", why;
-    if (!l.failed.empty())
+    if (begins_anew())
+      load_state = "starting";
+    else if (!l.failed.empty())
       load_state = "failed", why = l.failed;
     else if (paused)
       load_state = "paused";
@@ -128,7 +131,7 @@ json pipeline_state::status() const {
                     {"committed_offset", json::array({n.next})},
                     {"lag_changes", n.lag},
                     {"lag_seconds", n.lag_seconds},
-                    {"caught_up", n.caught_up},
+                    {"caught_up", n.caught_up && !begins_anew()},
                     {"delivered", n.delivered},
                     {"filtered", n.filtered},
                     {"dead_letters", {{"open", n.open}, {"total", n.total}}},

@@ -86,6 +86,8 @@ struct pipeline_state {
   void stop_workload(bool at_once = false);
   void stopped_one();
   void after_stop();
+  /// What runs or has failed is on its way out, and everything starts again behind it: its state says nothing any more.
+  bool begins_anew() const noexcept { return stopping && !paused && !quitting; }
 
   child& add(role what, int load);
   void spawn(child& c);
