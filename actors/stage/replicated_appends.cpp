@@ -2,8 +2,6 @@
 
 #include "actors/stage/replicated_stage.hpp"
 
-#include <algorithm>
-
 namespace millrace::actors::stage {
 
 namespace replication = storage::replication;
@@ -32,10 +30,8 @@ void replicated_stage_state::answer_attaching() {
   attach_reply reply;
   auto state = log->source_state();
   if (state) {
-    session = std::max<std::uint64_t>(session + 1, static_cast<std::uint64_t>(storage::now().time_since_epoch().count()));
-    expected_sequence = 0;
     reply.ok = true;
-    reply.session = session;
+    reply.session = waiting.new_session();
     reply.state = std::move(state).value();
   } else {
     ctx->node->fatal(state.error(), ctx->component("stage"));
@@ -50,7 +46,7 @@ caf::result<append_reply> replicated_stage_state::append(append_request& request
     promise.deliver(refusal(not_leading()));
     return promise;
   }
-  waiting.push_back({std::move(request), promise});
+  waiting.push({std::move(request), promise});
   if (!flush_sent) {
     flush_sent = true;
     self->send(self, flush_atom::value);
@@ -67,32 +63,13 @@ append_reply replicated_stage_state::refusal(const failure& why) {
 void replicated_stage_state::flush() {
   flush_sent = false;
   if (waiting.empty() || !leading || !replica || !replica->may_append()) return;
-  auto group = std::exchange(waiting, {});
-  std::vector<storage::staged_batch_ptr> batches;
-  std::vector<bool> taken(group.size());
-  std::uint64_t advanced_by = 0;
-  for (std::size_t i = 0; i < group.size(); ++i) {
-    auto& request = group[i].request;
-    append_reply refused;
-    if (request.session != session)
-      refused.why = make_failure(errc::stale_session, "another ingest has attached to the stage");
-    else if (request.sequence != expected_sequence && request.sequence != append_unordered)
-      refused.why = make_failure(errc::conflict, "an earlier append of this session was refused");
-    else {
-      taken[i] = true;
-      if (request.sequence != append_unordered) ++expected_sequence, ++advanced_by;
-      batches.insert(batches.end(), request.batches.begin(), request.batches.end());
-      continue;
-    }
-    group[i].promise.deliver(refused);
-  }
-  if (batches.empty()) return;
-  auto outcome = log->append(batches);
+  auto group = waiting.take();
+  if (group.batches.empty()) return;
+  auto outcome = log->append(group.batches);
   if (!outcome) {
-    expected_sequence -= advanced_by;
+    waiting.not_written(group);
     const auto refused = refusal(outcome.error());
-    for (std::size_t i = 0; i < group.size(); ++i)
-      if (taken[i]) group[i].promise.deliver(refused);
+    for (auto& r : group.requests) r.promise.deliver(refused);
     if (!outcome.error().is(storage::errc::no_space)) return disk_failed(outcome.error(), "an append");
     out_of_room(outcome.error());
     return act();
@@ -106,10 +83,9 @@ void replicated_stage_state::flush() {
   reply.ok = true;
   reply.first = outcome.value();
   const auto end = log->info().next;
-  for (std::size_t i = 0; i < group.size(); ++i) {
-    if (!taken[i]) continue;
-    sent.push_back({end, reply, group[i].promise});
-    for (const auto& batch : group[i].request.batches) reply.first.value += batch->count();
+  for (auto& r : group.requests) {
+    sent.push_back({end, reply, r.promise});
+    for (const auto& batch : r.what.batches) reply.first.value += batch->count();
   }
   replica->synced(replica->issued());
   act();

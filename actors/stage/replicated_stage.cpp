@@ -279,12 +279,12 @@ void replicated_stage_state::review() {
 
 void replicated_stage_state::lost_leadership(const std::string& why) {
   auto lost = std::exchange(sent, {});
-  auto unsent = std::exchange(waiting, {});
+  auto unsent = waiting.abandon();
   const bool led = std::exchange(leading, false);
   append_reply refused;
   refused.why = make_failure(errc::log_unavailable, why);
   for (auto& a : lost) a.promise.deliver(refused);
-  for (auto& a : unsent) a.promise.deliver(refused);
+  for (auto& r : unsent) r.promise.deliver(refused);
   attach_reply closed;
   closed.why = refused.why;
   for (auto& p : std::exchange(attaching, {})) p.deliver(closed);

@@ -1,5 +1,5 @@
 #pragma once
-#include "actors/messages.hpp"
+#include "actors/stage/append_queue.hpp"
 
 #include <deque>
 
@@ -31,20 +31,15 @@ struct replicated_stage_state {
   std::unique_ptr<storage::replication::replica_storage> disk;
   std::unique_ptr<machine> replica;
 
-  struct waiting_append {
-    append_request request;
-    caf::typed_response_promise<append_reply> promise;
-  };
   struct unacknowledged {
     storage::offset end; ///< the high watermark that answers it
     append_reply reply;
     caf::typed_response_promise<append_reply> promise;
   };
-  std::vector<waiting_append> waiting;
+  append_queue waiting;
   std::deque<unacknowledged> sent; ///< by rising end
   std::vector<caf::typed_response_promise<attach_reply>> attaching;
   std::vector<dispatcher_actor> dispatchers;
-  std::uint64_t session = 0, expected_sequence = 0;
   bool flush_sent = false, acting = false;
   bool leading = false; ///< and all of the log is acknowledged
   bool reading = false; ///< an answer of the registrar is awaited

@@ -47,17 +47,15 @@ caf::result<attach_reply> stage_state::attach() {
     reply.why = state.error();
     return reply;
   }
-  session = static_cast<std::uint64_t>(storage::now().time_since_epoch().count()) + session + 1;
-  expected_sequence = 0;
   reply.ok = true;
-  reply.session = session;
+  reply.session = waiting.new_session();
   reply.state = std::move(state).value();
   return reply;
 }
 
 caf::result<append_reply> stage_state::append(append_request& request) {
   auto promise = self->make_response_promise<append_reply>();
-  waiting.push_back({std::move(request), promise});
+  waiting.push({std::move(request), promise});
   if (!flush_sent) {
     flush_sent = true;
     self->send(self, flush_atom::value);
@@ -68,34 +66,13 @@ caf::result<append_reply> stage_state::append(append_request& request) {
 void stage_state::flush() {
   flush_sent = false;
   if (waiting.empty()) return;
-  auto group = std::move(waiting);
-  waiting.clear();
-  std::vector<storage::staged_batch_ptr> batches;
-  std::vector<bool> taken(group.size());
-  std::uint64_t advanced_by = 0;
-  for (std::size_t i = 0; i < group.size(); ++i) {
-    auto& request = group[i].request;
-    append_reply refusal;
-    if (request.session != session)
-      refusal.why = make_failure(errc::stale_session, "another ingest has attached to the stage");
-    else if (request.sequence != expected_sequence && request.sequence != append_unordered)
-      refusal.why = make_failure(errc::conflict, "an earlier append of this session was refused");
-    else {
-      taken[i] = true;
-      if (request.sequence != append_unordered) ++expected_sequence, ++advanced_by;
-      batches.insert(batches.end(), request.batches.begin(), request.batches.end());
-      continue;
-    }
-    group[i].promise.deliver(refusal);
-  }
-  if (batches.empty()) return;
-  auto outcome = log->append(batches);
-  auto reply = answer(outcome);
-  if (!reply.ok) expected_sequence -= advanced_by;
-  for (std::size_t i = 0; i < group.size(); ++i) {
-    if (!taken[i]) continue;
-    group[i].promise.deliver(reply);
-    for (const auto& batch : group[i].request.batches) reply.first.value += batch->count();
+  auto group = waiting.take();
+  if (group.batches.empty()) return;
+  auto reply = answer(log->append(group.batches));
+  if (!reply.ok) waiting.not_written(group);
+  for (auto& r : group.requests) {
+    r.promise.deliver(reply);
+    for (const auto& batch : r.what.batches) reply.first.value += batch->count();
   }
   if (reply.ok) advanced();
 }

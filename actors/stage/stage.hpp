@@ -1,5 +1,5 @@
 #pragma once
-#include "actors/messages.hpp"
+#include "actors/stage/append_queue.hpp"
 
 namespace millrace::actors::stage {
 
@@ -16,13 +16,8 @@ struct stage_state {
   std::shared_ptr<storage::partition_log> log;
   std::shared_ptr<storage::dead_letter_table> dead_letters;
 
-  struct waiting_append {
-    append_request request;
-    caf::typed_response_promise<append_reply> promise;
-  };
-  std::vector<waiting_append> waiting;
+  append_queue waiting;
   bool flush_sent = false;
-  std::uint64_t session = 0, expected_sequence = 0;
   std::vector<dispatcher_actor> dispatchers;
   std::string blocked; ///< why appends are refused now
 

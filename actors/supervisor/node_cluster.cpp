@@ -272,7 +272,7 @@ void node_state::ask(const std::string& node, const admin_call& c, std::function
     if (o == cluster::transport::outcome::delivered) return;
     admin_reply lost;
     lost.code = "unavailable";
-    lost.message = "node " + node + " cannot be reached from this one";
+    lost.message = "node " + node + " cannot be reached from this one; if the link broke just now, it may have heard and done it";
     caf::anon_send(me, routed_call{node, id, {}, lost});
   });
 }
