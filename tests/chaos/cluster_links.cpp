@@ -87,23 +87,29 @@ BOOST_AUTO_TEST_CASE(a_follower_that_reaches_etcd_but_no_peer_leaves_the_in_sync
 BOOST_AUTO_TEST_CASE(links_that_are_slow_and_reset_in_the_middle_of_a_frame_lose_nothing) {
   cluster_case c("bad links");
   auto& cluster = c.cluster();
+  const auto resets = [&] {
+    std::uint64_t n = 0;
+    for (int i = 0; i < cluster.size(); ++i) n += cluster.proxy(i).resets();
+    return n;
+  };
+  const auto reset_often = [&](std::uint64_t within) {
+    for (int i = 0; i < cluster.size(); ++i) cluster.proxy(i).reset_within(within); // of connections made from now on
+    for (int i = 0; i < cluster.size(); ++i) cluster.proxy(i).reset_all();
+  };
+  const auto reset_again = [&](std::uint64_t times) {
+    const auto before = resets();
+    eventually(
+        "links are reset in the middle of frames", [&] { return resets() > before + times; }, seconds{60},
+        [&] { return std::to_string(resets() - before) + " resets"; });
+  };
   for (int i = 0; i < cluster.size(); ++i) cluster.proxy(i).delay(static_cast<int>(c.random()() % 40));
-  for (int i = 0; i < cluster.size(); ++i) cluster.proxy(i).reset_within(200000); // of connections made from now on
-  std::uint64_t resets = 0, before = 0;
-  for (int i = 0; i < cluster.size(); ++i) before += cluster.proxy(i).resets();
-  for (std::uint64_t round = 0; round < cluster_rounds(3); ++round)
-    c.fault("all links reset", [&] {
-      for (int i = 0; i < cluster.size(); ++i) cluster.proxy(i).reset_all();
-    });
-  eventually(
-      "links are reset in the middle of frames",
-      [&] {
-        resets = 0;
-        for (int i = 0; i < cluster.size(); ++i) resets += cluster.proxy(i).resets();
-        return resets > before + 20;
-      },
-      seconds{30}, [&] { return std::to_string(resets - before) + " resets"; });
-  c.fault("after " + std::to_string(resets - before) + " resets", [] {});
+  // They still carry more than the load writes: what is late is late because of the nodes.
+  for (std::uint64_t round = 0; round < cluster_rounds(3); ++round) c.fault("all links reset", [&] { reset_often(500000); });
+  reset_again(20);
+  c.fault("after " + std::to_string(resets()) + " resets", [] {});
+  // And here less: the flow falls behind for as long as this lasts, and loses nothing.
+  reset_often(200000);
+  reset_again(20);
   c.finish();
 }
 

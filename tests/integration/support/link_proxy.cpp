@@ -97,6 +97,7 @@ void link_proxy::open(int client) {
 bool link_proxy::step(pipe& p, std::int64_t now, int& wait) {
   constexpr std::size_t most = std::size_t{4} << 20;
   char buffer[65536];
+  if (reset_within_ == 0) p.left = ~std::uint64_t{0};
   for (auto* d : {&p.up, &p.down}) {
     while (d->held < most) {
       const auto got = recv(d->from, buffer, sizeof buffer, 0);

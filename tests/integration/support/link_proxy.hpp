@@ -21,7 +21,8 @@ public:
 
   /// Each piece of bytes waits this long; order is kept.
   void delay(int milliseconds) { delay_ms_ = milliseconds; }
-  /// Each connection is reset after a random number of bytes below this; 0: never.
+  /// Each connection made from now on is reset after a random number of bytes below this; 0: none is, of those that are open
+  /// either.
   void reset_within(std::uint64_t bytes) { reset_within_ = bytes; }
   void reset_all() { ++resets_wanted_; }
   std::uint64_t resets() const { return resets_; }
