@@ -59,6 +59,7 @@ public:
   ~running_node() override {
     if (!drained_) caf::anon_send_exit(supervisor_, caf::exit_reason::user_shutdown);
     supervisor_ = nullptr;
+    router_->close();
     if (context_->options.cluster) context_->options.cluster->hub->clear(); // its handles keep actors alive
     system_.reset();                                                        // waits for all actors
   }

@@ -31,7 +31,7 @@ public:
   };
   void set(const std::string& pipeline, target t) {
     std::lock_guard lock(mutex_);
-    targets_[pipeline] = std::move(t);
+    if (!closed_) targets_[pipeline] = std::move(t);
   }
   void remove(const std::string& pipeline) {
     std::lock_guard lock(mutex_);
@@ -55,10 +55,19 @@ public:
     const auto it = targets_.find(pipeline);
     return it == targets_.end() ? std::nullopt : std::optional{it->second};
   }
+  /// Lets go of every ingest, and takes no further one: a handle kept here would keep its actor, and with it a node that ends.
+  void close() {
+    std::map<std::string, target> let_go; // after the lock: the last handle of an actor runs its destructor
+    std::lock_guard lock(mutex_);
+    closed_ = true;
+    let_go.swap(targets_);
+    leaders_.clear();
+  }
   push_credit credit;
 
 private:
   mutable std::mutex mutex_;
+  bool closed_ = false;
   std::map<std::string, target> targets_;
   std::map<std::string, leader> leaders_;
 };

@@ -132,16 +132,19 @@ BOOST_AUTO_TEST_CASE(a_port_in_use_ends_the_node_with_a_clear_message) {
   auto config = read_file(node.config());
   config.replace(config.find("127.0.0.1:0"), 11, "127.0.0.1:" + std::to_string(taken.port()));
   write_file(path("taken.yaml"), config);
-  auto second = child::start({.argv = {binary(), "node", "--config", path("taken.yaml")},
-                              .env = {},
-                              .directory = node.directory(),
-                              .output = path("second.log")});
-  const auto status = second.wait_for(seconds{20});
-  const auto said = read_file(path("second.log"));
-  BOOST_TEST_REQUIRE(status.has_value(), "it neither runs nor ends: " << said);
-  BOOST_TEST(*status == 1);
-  BOOST_TEST(said.find("http.listen") != std::string::npos, said);
-  BOOST_TEST(said.find(std::to_string(taken.port())) != std::string::npos, said);
+  // Many times: the pipeline's actors are anywhere in their start when the node has to end again.
+  for (int i = 0; i < 20; ++i) {
+    auto second = child::start({.argv = {binary(), "node", "--config", path("taken.yaml")},
+                                .env = {},
+                                .directory = node.directory(),
+                                .output = path("second.log")});
+    const auto status = second.wait_for(seconds{20});
+    const auto said = read_file(path("second.log"));
+    BOOST_TEST_REQUIRE(status.has_value(), "start " << i << " neither runs nor ends: " << said);
+    BOOST_TEST_REQUIRE(*status == 1);
+    BOOST_TEST_REQUIRE(said.find("http.listen") != std::string::npos, said);
+    BOOST_TEST_REQUIRE(said.find(std::to_string(taken.port())) != std::string::npos, said);
+  }
 }
 
 BOOST_AUTO_TEST_CASE(only_its_owner_may_use_the_admin_socket) {
