@@ -50,6 +50,9 @@ std::string order_values(const std::string& i) {
          " || repeat(' and so on', 4), '2024-01-01 00:00:00+00'::timestamptz + (" + i + " % 86400) * interval '1 second'";
 }
 
+/// The load waits, so that the way to the log is alone.
+constexpr const char* nowhere = "host=127.0.0.1 port=1 dbname=none";
+
 class bench {
 public:
   bench() : server_(options()), target_(options()), node_(dir_ / "n") {
@@ -64,8 +67,7 @@ public:
       const std::string name = big ? "log_big" : "log_small";
       server_.create_database(name);
       sql(name, orders_table);
-      const std::string closed = "host=127.0.0.1 port=1 dbname=none"; // the load waits, so that the way to the log is alone
-      apply(name, name, closed, "never");
+      apply(name, name, nowhere, "never");
       node_.until(name, "its slot is there", [&](const json&) { return slot_exists(name); });
       sql(name, "SELECT pg_create_logical_replication_slot('base_" + name + "', 'pgoutput')");
       node_.must({"pipeline", "pause", name});
@@ -100,7 +102,11 @@ public:
     sql("shop", orders_table);
     sql("native", orders_table);
     apply("shop", "shop", path(target_, "ours"), "never");
-    node_.until("shop", "its slot is there", [&](const json&) { return slot_exists("shop"); });
+    apply("decoded", "shop", nowhere, "never");
+    for (const std::string name : {"shop", "decoded"}) {
+      node_.until(name, "its slot is there", [&](const json&) { return slot_exists(name, "shop"); });
+      node_.must({"pipeline", "pause", name});
+    }
     sql("shop", "SELECT pg_create_logical_replication_slot('native', 'pgoutput')");
     sql("native",
         "CREATE SUBSCRIPTION native CONNECTION '" + path(server_, "shop") +
@@ -115,16 +121,23 @@ public:
       node_.must({"pipeline", "resume", "shop"});
       wait(
           "ours is through", [&] { return arrived("ours"); }, [&] { return said("shop"); });
-      report("PostgreSQL to PostgreSQL, " + what, static_cast<double>(rows) / seconds_since(start), baseline,
-             "native replication", 1.3);
-      return baseline;
+      const auto rate = static_cast<double>(rows) / seconds_since(start);
+      report("PostgreSQL to PostgreSQL, " + what, rate, baseline, "native replication", 1.3);
+      return std::pair(rate, baseline);
     };
-    node_.must({"pipeline", "pause", "shop"});
     make("shop", "DO $$ BEGIN FOR i IN 1.." + std::to_string(count / 100) + " LOOP INSERT INTO orders SELECT " +
                      order_values("n") + " FROM generate_series((i - 1) * 100 + 1, i * 100) n; COMMIT; END LOOP; END $$");
-    const auto native = turn("inserts, 100 a transaction", count, [&](const std::string& db) {
+    const auto [ours, native] = turn("inserts, 100 a transaction", count, [&](const std::string& db) {
       return exists(db, "SELECT 1 FROM orders WHERE id = " + std::to_string(count / 100 * 100));
     });
+    // What the source's walsender gives to one who does nothing but to stage it: the whole way cannot be faster.
+    const auto resumed = test_clock::now();
+    node_.must({"pipeline", "resume", "decoded"});
+    wait(
+        "all is in the log", [&] { return logged("decoded") >= static_cast<double>(count / 100 * 100); },
+        [&] { return said("decoded"); });
+    report("the same", ours, static_cast<double>(count / 100 * 100) / seconds_since(resumed), "into the log alone", 1);
+    node_.must({"pipeline", "delete", "decoded"});
     const auto end = std::to_string(node_.status("shop").at("log").at(0).at("next_offset").get<std::uint64_t>());
     const auto start = test_clock::now();
     node_.must({"load", "rewind", "shop/l", "--to", "start", "--truncate"});
@@ -311,8 +324,9 @@ private:
   std::string digest(const std::string& db) {
     return sql(db, "SELECT count(*), sum(hashtextextended(t::text, 0)::numeric) FROM orders t");
   }
-  bool slot_exists(const std::string& name) {
-    return exists(name, "SELECT 1 FROM pg_replication_slots WHERE slot_name = 'millrace_" + name + "'");
+  bool slot_exists(const std::string& name) { return slot_exists(name, name); }
+  bool slot_exists(const std::string& name, const std::string& db) {
+    return exists(db, "SELECT 1 FROM pg_replication_slots WHERE slot_name = 'millrace_" + name + "'");
   }
   double logged(const std::string& pipeline) {
     return node_.metric("millrace_ingested_changes_total", "pipeline=\"" + pipeline + "\"").value_or(0);
