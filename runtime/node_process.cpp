@@ -16,6 +16,7 @@
 
 #include <atomic>
 #include <fstream>
+#include <optional>
 #include <random>
 #include <thread>
 
@@ -44,16 +45,17 @@ int wait_for_signal(std::chrono::milliseconds limit) {
   return signal > 0 ? signal : 0;
 }
 
-/// While the node drains and ends, a second signal or the deadline ends the process, whatever the work hangs on.
+/// While the node drains and ends, a second signal or the deadline ends the process, whatever the work hangs on: one that neither
+/// runs nor ends would not be started again. `status`: what it ends with at the deadline.
 class impatience {
 public:
-  impatience(const actors::log_sink& log, std::chrono::steady_clock::time_point begun)
-      : thread_([this, &log, begun] {
+  impatience(const actors::log_sink& log, std::chrono::steady_clock::time_point begun, int status)
+      : thread_([this, &log, begun, status] {
           while (!over_) {
             auto age = std::chrono::steady_clock::now() - begun;
             if (age > exit_limit) {
               log("warn", "node", "ending before everything was put away; what was acknowledged is durable");
-              ::_exit(0);
+              ::_exit(status);
             }
             if (int signal = wait_for_signal(std::chrono::milliseconds{100});
                 signal && std::chrono::steady_clock::now() - begun > same_request) {
@@ -99,8 +101,10 @@ storage::result<std::uint64_t> data_id(storage::catalog& catalog) {
 
 int run_node(const config::node_config& config) {
   auto log = make_node_log(config.log_level, config.log_json, config.name);
+  std::optional<impatience> ending; // lives until everything below has been put away
   auto critical = [&](const std::string& line) {
     log("critical", "node", line);
+    ending.emplace(log, std::chrono::steady_clock::now(), 1);
     return 1;
   };
   // Before any thread: all of them inherit the mask, and only wait_for_signal() takes these signals.
@@ -186,7 +190,7 @@ int run_node(const config::node_config& config) {
           config::duration_text(drain_limit.count() / 1000.0));
   service_manager::stopping();
   auto begun = std::chrono::steady_clock::now();
-  impatience second(log, begun);
+  ending.emplace(log, begun, 0);
   bool drained = node->drain(drain_limit);
   std::filesystem::remove(port_file, error);
   http.reset(); // after the drain: what was pushed before it got its answer

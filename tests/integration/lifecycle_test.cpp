@@ -143,6 +143,7 @@ BOOST_AUTO_TEST_CASE(a_port_in_use_ends_the_node_with_a_clear_message) {
     BOOST_TEST_REQUIRE(status.has_value(), "start " << i << " neither runs nor ends: " << said);
     BOOST_TEST_REQUIRE(*status == 1);
     BOOST_TEST_REQUIRE(said.find("http.listen") != std::string::npos, said);
+    BOOST_TEST_REQUIRE(said.find("put away") == std::string::npos, said); // it ended by itself, not at its deadline
     BOOST_TEST_REQUIRE(said.find(std::to_string(taken.port())) != std::string::npos, said);
   }
 }
