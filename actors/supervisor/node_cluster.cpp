@@ -21,7 +21,6 @@ constexpr auto answer_again_time = 200ms;
 constexpr auto look_time = 500ms;                  ///< how often unanswered questions are looked through
 constexpr auto resign_time = 15s;                  ///< how long somebody better must have been there
 constexpr std::size_t routed_bytes_max = 7u << 20; ///< below a link's largest frame, whatever its configuration
-constexpr std::string_view pipeline_prefix = "pipeline/";
 } // namespace
 
 void node_state::start_cluster() {

@@ -4,8 +4,14 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 
 namespace millrace::actors::supervisor {
+
+// Keys of the catalog: pipeline/NAME is a record; retired/NAME/LOG a log of an earlier pipeline of this name.
+inline constexpr std::string_view pipeline_prefix = "pipeline/";
+inline std::string pipeline_key(const std::string& name) { return std::string(pipeline_prefix) + name; }
+inline std::string retired_prefix(const std::string& name) { return "retired/" + name + "/"; }
 
 struct pipeline_record {
   std::string name, uid, text, file, base_dir;
