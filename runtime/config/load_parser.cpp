@@ -31,6 +31,7 @@ std::vector<std::string_view> columns_of_mode(load_mode mode) {
 struct table_settings {
   load_mode mode = load_mode::upsert;
   mark mode_at;
+  bool mode_failed = false; ///< a mistake is noted already
   std::vector<std::pair<std::string, mark>> key;
   bool key_failed = false; ///< a mistake is noted already
   bool has_schema = false, schema_failed = false;
@@ -41,7 +42,9 @@ struct table_settings {
 
 void read_settings(document_reader& doc, section& s, table_settings& out) {
   if (auto* n = s.take("mode")) {
-    if (auto mode = doc.choice(*n, s.inside("mode"), mode_names)) out.mode = modes[*mode];
+    const auto mode = doc.choice(*n, s.inside("mode"), mode_names);
+    if (mode) out.mode = modes[*mode];
+    out.mode_failed = !mode;
     out.mode_at = n->at;
   }
   if (s.has("key")) {
@@ -76,7 +79,7 @@ void read_settings(document_reader& doc, section& s, table_settings& out) {
 /// `has_keys`: the source's tables have keys of their own.
 void check_settings(document_reader& doc, const table_settings& t, bool has_keys, bool to_postgres, const std::string& what,
                     mark at) {
-  bool needs_key = t.mode != load_mode::append && (!has_keys || t.has_schema);
+  bool needs_key = !t.mode_failed && t.mode != load_mode::append && (!has_keys || t.has_schema);
   if (needs_key && t.key.empty() && !t.key_failed)
     doc.wrong(t.mode_at.line ? t.mode_at : at,
               what + " has mode " + actors::to_string(t.mode) +

@@ -196,6 +196,7 @@ BOOST_AUTO_TEST_CASE(every_mode_but_append_needs_a_key) {
   for (const char* mode : {"upsert", "soft_delete", "history"})
     BOOST_TEST(contains(only(parse(with_load(std::string("    mode: ") + mode + "\n"))), "and no key"), mode);
   BOOST_TEST(to_text(parse(with_load("    mode: append\n")).mistakes) == "");
+  BOOST_TEST(contains(only(parse(with_load("    mode: apend\n"))), "'apend'")); // it may have meant the one that needs none
 }
 
 BOOST_AUTO_TEST_CASE(columns_of_the_mode_clash_with_the_schema) {
