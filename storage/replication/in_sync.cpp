@@ -96,8 +96,8 @@ void replica::review_in_sync() {
     // The next leader would wait for this copy as long as it waits for any that is silent.
     if ((unheard || full_ || !record.wants(options_.node)) && record.isr.size() > record.min_in_sync)
       std::erase_if(record.isr, [&](const auto& m) { return m.node == options_.node; });
-    // Asked to go or full it stays away; unheard it only lets the others go first: links that come and go must not leave nobody.
-    election_.not_before = now_ + (leading_.resigning || full_ ? limits_.lag_time : 4 * limits_.election_wait);
+    // It lets the others go first, no more: links that come and go, or nodes drained one after another, must not leave nobody.
+    election_.not_before = now_ + 4 * limits_.election_wait;
     return propose(proposal::kind::resign, std::move(record), {}, "hands leadership over");
   }
   if (leading_.resigning) {
