@@ -178,10 +178,16 @@ caf::result<admin_reply> node_state::forward(const admin_call& c, entry& e) {
   if (!e.actor) return refused("unavailable", e.broken.empty() ? "the pipeline is stopping" : e.broken);
   auto promise = self->make_response_promise<admin_reply>();
   self->request(e.actor, caf::infinite, c)
-      .then([promise](const admin_reply& r) mutable { promise.deliver(r); },
-            [this, promise](const caf::error& err) mutable {
-              promise.deliver(refused("unavailable", "the pipeline's supervisor ended: " + describe(err, self->system())));
-            });
+      .then(
+          [this, promise, c](const admin_reply& r) mutable {
+            if (r.code == moved && !c.local)
+              held.push_back({c.pipeline, c, promise});
+            else
+              promise.deliver(r);
+          },
+          [this, promise](const caf::error& err) mutable {
+            promise.deliver(refused("unavailable", "the pipeline's supervisor ended: " + describe(err, self->system())));
+          });
   return promise;
 }
 
@@ -351,7 +357,7 @@ caf::result<admin_reply> node_state::call(const admin_call& c) {
     if (it == pipelines.end()) return refused("not_found", "no actor '" + c.name + "'; `millrace actors` lists them");
     if (clustered() && c.local && it->second.actor && c.name != name) return forward(c, it->second);
     if (clustered() && !c.local)
-      if (auto answer = elsewhere(c, it->second)) return std::move(*answer);
+      if (auto answer = elsewhere(c, name, it->second)) return std::move(*answer);
     if (c.name == name && it->second.actor) { // the pipeline supervisor itself: its children end with it, and it starts anew
       self->send_exit(it->second.actor, caf::exit_reason::kill);
       return document({{"killed", name}});
@@ -365,7 +371,7 @@ caf::result<admin_reply> node_state::call(const admin_call& c) {
   if (it == pipelines.end()) return refused("not_found", "no pipeline '" + c.pipeline + "'");
   auto& e = it->second;
   if (clustered())
-    if (auto answer = elsewhere(c, e)) return std::move(*answer);
+    if (auto answer = elsewhere(c, c.pipeline, e)) return std::move(*answer);
   switch (c.what) {
   case method::show:
     return document({{"pipeline", c.pipeline},

@@ -85,6 +85,7 @@ void node_state::on_catalog() {
       take_record(name, e, record.value());
   }
   update_leaders();
+  retry_held();
   const auto nodes = cluster::placement_nodes(cluster.membership->members());
   const auto now = std::chrono::steady_clock::now();
   for (auto& [name, e] : pipelines) {
@@ -290,6 +291,7 @@ void node_state::expire_questions() {
     it = questions.erase(it);
     late.done(refused("unavailable", "node " + late.node + " did not answer in time"));
   }
+  retry_held();
 }
 
 void node_state::routed(const routed_call& r) {
@@ -326,46 +328,88 @@ void node_state::send_answer(const unsent_answer& a) {
 }
 
 /// An answer if the call is not for this node's actors.
-std::optional<caf::result<admin_reply>> node_state::elsewhere(const admin_call& c, entry& e) {
+std::optional<caf::result<admin_reply>> node_state::elsewhere(const admin_call& c, const std::string& name, entry& e) {
   using method = admin_call::method;
   if (c.what == method::show) return std::nullopt;
   const auto leader = leader_of(e);
   if (leader == ctx->options.name) return std::nullopt;
-  if (!leader.empty() && !c.local) {
-    auto promise = self->make_response_promise<admin_reply>();
-    ask(leader, c, [promise](const admin_reply& r) mutable { promise.deliver(r); });
+  const bool of_catalog =
+      c.what == method::status || c.what == method::pause || c.what == method::resume || c.what == method::remove;
+  if (!of_catalog && c.local) return refused(moved, "node " + ctx->options.name + " does not lead pipeline " + name + " now");
+  if (!c.local && (!leader.empty() || !of_catalog)) {
+    held_call h{name, c, self->make_response_promise<admin_reply>()};
+    auto promise = h.promise;
+    to_leader(std::move(h));
     return promise;
   }
   if (c.what == method::pause || c.what == method::resume) {
     const bool before = std::exchange(e.paused, c.what == method::pause);
-    auto stored = store(c.pipeline, e);
+    auto stored = store(name, e);
     if (!stored.ok) {
       e.paused = before;
       return stored;
     }
     if (e.actor) self->send(e.actor, changed_atom::value, e.paused);
-    return document({{"pipeline", c.pipeline},
-                     {"state", e.paused ? "paused" : "waiting"},
-                     {"reason", e.paused ? "" : "no node leads it now"}});
+    return document(
+        {{"pipeline", name}, {"state", e.paused ? "paused" : "waiting"}, {"reason", e.paused ? "" : "no node leads it now"}});
   }
   if (c.what == method::remove) return std::nullopt; // its actors here end first, if there are any
-  std::string why = "no node leads pipeline " + c.pipeline + " now";
-  if (!e.record) {
-    why += ": its copies are being placed";
-  } else {
-    why += "; copies are on";
-    for (const auto& r : e.record->replicas) why += " " + r + (members.sessions.contains(r) ? "" : " (not alive)");
-    why += ", at least " + std::to_string(e.record->min_in_sync) + " must be in sync";
-  }
-  if (c.what != method::status) return refused("unavailable", why);
-  return document({{"pipeline", c.pipeline},
+  return document({{"pipeline", name},
                    {"state", e.paused ? "paused" : "waiting"},
-                   {"reason", e.broken.empty() ? why : e.broken},
+                   {"reason", e.broken.empty() ? leaderless(name, e) : e.broken},
                    {"revision", e.revision},
                    {"ingested", 0},
                    {"source", {{"position", ""}, {"lag_bytes", 0}, {"caught_up", false}}},
                    {"log", json::array()},
                    {"loads", json::array()}});
+}
+
+std::string node_state::leaderless(const std::string& name, const entry& e) const {
+  std::string why = "no node leads pipeline " + name + " now";
+  if (!e.record) return why + ": its copies are being placed";
+  why += "; copies are on";
+  for (const auto& r : e.record->replicas) why += " " + r + (members.sessions.contains(r) ? "" : " (not alive)");
+  return why + ", at least " + std::to_string(e.record->min_in_sync) + " must be in sync";
+}
+
+void node_state::to_leader(held_call h) {
+  const auto it = pipelines.find(h.pipeline);
+  if (it == pipelines.end()) {
+    h.promise.deliver(refused("not_found", "no pipeline '" + h.pipeline + "'"));
+    return;
+  }
+  const auto leader = leader_of(it->second);
+  if (leader.empty()) {
+    held.push_back(std::move(h));
+    return;
+  }
+  const auto answer = [this, h](const admin_reply& r) mutable {
+    if (r.code == moved)
+      held.push_back(std::move(h)); // the news of who leads now is on its way
+    else
+      h.promise.deliver(r);
+  };
+  if (leader != ctx->options.name) return ask(leader, h.call, answer);
+  // Since it was asked. An actor may be killed by its node only.
+  const bool kill = h.call.what == admin_call::method::kill_actor;
+  const auto failed = [h](const caf::error&) mutable { h.promise.deliver(refused("unavailable", "the pipeline is stopping")); };
+  if (kill)
+    self->request(node_actor{self}, caf::infinite, h.call).then(answer, failed);
+  else if (const auto actor = it->second.actor)
+    self->request(actor, caf::infinite, h.call).then(answer, failed);
+  else
+    held.push_back(std::move(h));
+}
+
+void node_state::retry_held() {
+  const auto now = std::chrono::steady_clock::now();
+  for (auto& h : std::exchange(held, {})) {
+    const auto it = pipelines.find(h.pipeline);
+    if (now >= h.until && it != pipelines.end())
+      h.promise.deliver(refused("unavailable", leaderless(h.pipeline, it->second)));
+    else
+      to_leader(std::move(h));
+  }
 }
 
 /// The same question to every node that is alive; answers that are arrays are joined.

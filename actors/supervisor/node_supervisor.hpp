@@ -36,9 +36,16 @@ struct node_state {
   };
   struct asked {
     std::string node;
-    caf::typed_response_promise<admin_reply> promise;
-    std::function<void(const admin_reply&)> done; ///< instead of the promise
+    std::function<void(const admin_reply&)> done;
     std::chrono::steady_clock::time_point deadline;
+  };
+  /// Waits for the pipeline to have a leader: at a hand-over there is none for a moment.
+  static constexpr std::chrono::seconds leader_time{3}; ///< a hand-over takes less; until a lost leader's lease ends, more
+  struct held_call {
+    std::string pipeline;
+    admin_call call;
+    caf::typed_response_promise<admin_reply> promise;
+    std::chrono::steady_clock::time_point until = std::chrono::steady_clock::now() + leader_time; ///< then it is refused
   };
 
   node_actor::stateful_pointer<node_state> self;
@@ -65,6 +72,7 @@ struct node_state {
   // ---- in a cluster: node_cluster.cpp
   std::map<std::uint64_t, asked> questions; ///< to other nodes
   std::uint64_t next_question = 1;
+  std::vector<held_call> held;
   members_news members;
   registrar_actor registrar;
   std::shared_ptr<std::atomic<bool>> asked_to_look = std::make_shared<std::atomic<bool>>(false);
@@ -80,7 +88,11 @@ struct node_state {
   std::string leader_of(const entry& e) const;
   /// Fills pin, replicas and min_in_sync of an apply. Errors: what the operator must change.
   result<void> place(const pipeline_spec& spec, entry& e) const;
-  std::optional<caf::result<admin_reply>> elsewhere(const admin_call& c, entry& e);
+  std::optional<caf::result<admin_reply>> elsewhere(const admin_call& c, const std::string& name, entry& e);
+  void to_leader(held_call h);
+  void retry_held();
+  /// Why nobody can answer for the pipeline.
+  std::string leaderless(const std::string& name, const entry& e) const;
   caf::result<admin_reply> everywhere(const admin_call& c);
   void ask(const std::string& node, const admin_call& c, std::function<void(const admin_reply&)> done);
   void routed(const routed_call& r);

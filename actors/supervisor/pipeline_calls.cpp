@@ -16,6 +16,7 @@ using dead_letter::parse_filter;
 namespace {
 constexpr std::size_t letters_an_entry = 1000; ///< a redrive entry is one transaction of the destination
 constexpr auto redrive_wait = 20s;
+constexpr auto open_time = 3s; ///< how long a call waits for a log that is being opened
 } // namespace
 
 admin_reply refused(std::string code, std::string message, std::string detail) {
@@ -65,9 +66,12 @@ caf::result<admin_reply> pipeline_state::call(const admin_call& c) {
   default:
     break;
   }
-  if (!ctx->log)
-    return refused("unavailable", "the log of " + ctx->spec->name + " is not open" +
-                                      (stage_failed.empty() ? std::string{} : ": " + stage_failed));
+  if (!ctx->log) {
+    early.push_back({c, self->make_response_promise<admin_reply>(), clock::now() + open_time});
+    auto promise = early.back().promise;
+    check_early();
+    return promise;
+  }
   switch (c.what) {
   case method::log_info:
     return document(log_info());
@@ -99,6 +103,25 @@ caf::result<admin_reply> pipeline_state::call(const admin_call& c) {
   }
   default:
     return refused("internal", "not a call to a pipeline");
+  }
+}
+
+void pipeline_state::check_early() {
+  for (auto& e : std::exchange(early, {})) {
+    if (ctx->log) {
+      self->request(pipeline_actor{self}, caf::infinite, e.call)
+          .then([promise = e.promise](const admin_reply& r) mutable { promise.deliver(r); },
+                [promise = e.promise](const caf::error&) mutable {
+                  promise.deliver(refused("unavailable", "the pipeline's supervisor ended"));
+                });
+    } else if (following) {
+      e.promise.deliver(refused(moved, "this node does not lead pipeline " + ctx->spec->name + " any more"));
+    } else if (!stage_failed.empty() || quitting || clock::now() >= e.until) {
+      e.promise.deliver(refused("unavailable", "the log of " + ctx->spec->name + " is not open" +
+                                                   (stage_failed.empty() ? std::string{} : ": " + stage_failed)));
+    } else {
+      early.push_back(std::move(e));
+    }
   }
 }
 

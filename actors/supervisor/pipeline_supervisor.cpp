@@ -379,6 +379,7 @@ void pipeline_state::tick() {
     }
   }
   check_redrives();
+  check_early();
   self->delayed_send(self, tick_time, tick_atom::value);
 }
 
@@ -421,6 +422,7 @@ void pipeline_state::on_stage(const stage_report& r) {
       if (!paused && !stopping) start_workload();
     }
   }
+  check_early();
   update_route();
 }
 

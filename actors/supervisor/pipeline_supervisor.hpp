@@ -56,6 +56,13 @@ struct pipeline_state {
     caf::typed_response_promise<admin_reply> promise;
   };
 
+  /// Came while the log was being opened.
+  struct early_call {
+    admin_call call;
+    caf::typed_response_promise<admin_reply> promise;
+    clock::time_point until; ///< then it is refused
+  };
+
   pipeline_actor::stateful_pointer<pipeline_state> self;
   std::shared_ptr<pipeline_context> ctx;
   std::shared_ptr<push_router> router;
@@ -74,6 +81,7 @@ struct pipeline_state {
   std::vector<caf::typed_response_promise<admin_reply>> on_stopped;
   std::vector<caf::typed_response_promise<simple_reply>> on_quit;
   std::vector<pending_redrive> redrives;
+  std::vector<early_call> early;
   histogram recovery;
   std::map<std::string, histogram> batch_seconds;
   std::map<role, std::uint64_t> restarts_by_role;
@@ -120,6 +128,7 @@ struct pipeline_state {
   caf::result<admin_reply> rewind(const admin_call& c);
   caf::result<admin_reply> redrive(const admin_call& c, bool discard);
   void check_redrives();
+  void check_early();
   admin_reply kill(const std::string& id);
 
   // pipeline_status.cpp
@@ -135,6 +144,9 @@ struct pipeline_state {
 pipeline_actor::behavior_type pipeline(pipeline_actor::stateful_pointer<pipeline_state> self,
                                        std::shared_ptr<pipeline_context> ctx, std::shared_ptr<push_router> router, bool paused);
 
+/// Code of a refusal in a cluster: who was asked does not lead the pipeline, and has done nothing. Nodes ask the next leader; no
+/// client sees it.
+inline constexpr const char* moved = "moved";
 /// Reads that may take long (log_read, dead_letters), on a thread of their own.
 admin_reply long_read(const admin_call& call, const pipeline_context& ctx);
 /// OFFSET | TIME | start | end in this log.

@@ -5,10 +5,13 @@
 
 #include <boost/test/unit_test.hpp>
 
+#include <atomic>
 #include <csignal>
 #include <future>
 #include <map>
+#include <mutex>
 #include <set>
+#include <thread>
 
 namespace millrace::testing {
 namespace {
@@ -178,6 +181,42 @@ BOOST_AUTO_TEST_CASE(a_drained_node_hands_over_and_takes_back_after_undrain) {
 
   BOOST_TEST(contains(other.must({"cluster", "undrain", leader}), "takes copies again"));
   BOOST_TEST(contains(other.must({"cluster", "undrain", next}), "was not draining"));
+}
+
+BOOST_AUTO_TEST_CASE(a_question_during_a_hand_over_waits_for_the_next_leader) {
+  busy_cluster world;
+  auto leader = world.begin();
+  std::atomic<bool> stop{false};
+  std::atomic<std::uint64_t> answered{0};
+  std::mutex mutex;
+  std::string unanswered;
+  {
+    std::vector<std::jthread> operators;
+    const std::shared_ptr<void> over(nullptr, [&](void*) { stop = true; }); // also when a wait fails
+    for (int i = 0; i < 3; ++i)
+      operators.emplace_back([&, i] {
+        while (!stop) {
+          const auto r = world.cluster.node(i).cli({"dead-letters", "list", "orders", "--limit", "1"});
+          if (r.status == 0) ++answered;
+          std::lock_guard lock(mutex);
+          if (r.status != 0) unanswered += "at node " + loopback_cluster::name(i) + ": " + said(r);
+        }
+      });
+    for (int i = 0; i < 4; ++i) {
+      world.cluster.node(i % 3).must({"cluster", "drain", leader});
+      eventually(
+          "another node leads",
+          [&] {
+            const auto now = text_in(world.cluster.partition("orders"), "/leader");
+            return !now.empty() && now != leader;
+          },
+          seconds{20}, [&] { return world.cluster.logs(); });
+      const auto drained = std::exchange(leader, world.cluster.led("orders", 3));
+      world.cluster.node(i % 3).must({"cluster", "undrain", drained});
+    }
+  }
+  BOOST_TEST(answered > 3u);
+  BOOST_TEST(unanswered == "");
 }
 
 BOOST_AUTO_TEST_CASE(maintenance_of_nodes_that_are_not_there_or_alive_is_refused_with_the_reason) {
